@@ -1,0 +1,223 @@
+"""config.toml: one frozen struct per section; the defaults live here alone.
+
+`load` reads a file, fills in what it leaves out, and refuses with one sentence (`ConfigError`) what it cannot mean.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from assistant.errors import ConfigError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+"""The folder that holds config.toml, models/ and tests/ in a checkout."""
+
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=60_000)]
+Threads = Annotated[int, msgspec.Meta(ge=0, le=64)]
+Template = Literal["auto", "zephyr", "llama-2", "chatml", "orca", "plain"]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of a section of config.toml."""
+
+
+class Audio(Section, frozen=True):
+    microphone: str = "auto"
+    speaker: str = "auto"
+    half_duplex: bool = True
+
+
+class Vad(Section, frozen=True):
+    aggressiveness: Annotated[int, msgspec.Meta(ge=0, le=3)] = 2
+    pre_roll_ms: Annotated[int, msgspec.Meta(ge=0, le=2_000)] = 300
+    tentative_pause_ms: Annotated[int, msgspec.Meta(ge=40, le=60_000)] = 200
+    hangover_ms: Annotated[int, msgspec.Meta(ge=100, le=60_000)] = 700
+    min_speech_ms: Annotated[int, msgspec.Meta(ge=0, le=5_000)] = 150
+    max_utterance_s: Annotated[int, msgspec.Meta(ge=2, le=120)] = 30
+
+
+class Stt(Section, frozen=True):
+    model: str = "auto"
+    language: Annotated[str, msgspec.Meta(pattern="^[a-z]{2,3}$")] = "en"
+    beam_size: Annotated[int, msgspec.Meta(ge=1, le=10)] = 5
+    threads: Threads = 0
+
+
+class Llm(Section, frozen=True):
+    model: str = "auto"
+    template: Template = "auto"
+    system_prompt: str = (
+        "You are a friendly voice assistant. Answer in one or two short, plain sentences. "
+        "If you do not know something, say so."
+    )
+    context_tokens: Annotated[int, msgspec.Meta(ge=128, le=131_072)] = 2048
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=16_384)] = 256
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.2
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.95
+    top_k: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 40
+    repeat_penalty: Annotated[float, msgspec.Meta(ge=0.5, le=2)] = 1.0
+    seed: Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)] = -1
+    threads: Threads = 0
+
+
+class Tts(Section, frozen=True):
+    model: str = "auto"
+    speed: Annotated[float, msgspec.Meta(ge=0.5, le=2)] = 1.0
+    volume: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    threads: Threads = 0
+
+
+class Daemon(Section, frozen=True):
+    socket: str = "auto"
+    question_ttl_s: Annotated[int, msgspec.Meta(ge=1, le=3_600)] = 60
+
+
+class Models(Section, frozen=True):
+    folder: str = "auto"
+
+
+class Log(Section, frozen=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    words: bool = False
+
+
+class Config(Section, frozen=True):
+    """All of config.toml."""
+
+    audio: Audio = Audio()
+    vad: Vad = Vad()
+    stt: Stt = Stt()
+    llm: Llm = Llm()
+    tts: Tts = Tts()
+    models: Models = Models()
+    daemon: Daemon = Daemon()
+    log: Log = Log()
+
+
+def load(path: Path | None = None) -> Config:
+    """The configuration in `path`, or in the first of `places()` that exists, or the defaults.
+
+    Paths inside the file are relative to the folder that it stands in.  Raises `ConfigError`.
+    """
+    if path is None:
+        path = next((p for p in places() if p.is_file()), None)
+        if path is None:
+            return Config()
+    try:
+        # utf-8-sig: a file saved by an editor of another system may begin with a byte order mark
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(f"There is no configuration file {path}; check the name behind --config.") from None
+    except OSError as error:
+        raise ConfigError(f"The configuration file {path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"The configuration file {path} is not UTF-8 text; save it as UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from None
+    return parse(document, path)
+
+
+def parse(document: dict[str, Any], path: Path) -> Config:
+    """`document`, as TOML reads it from `path`, as a `Config`.  Raises `ConfigError`."""
+    _refuse_unknown_keys(document, path)
+    try:
+        config = msgspec.convert(document, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {_sentence(error, document)}") from None
+    if config.llm.max_tokens >= config.llm.context_tokens:
+        raise ConfigError(
+            f"{path}: llm.max_tokens ({config.llm.max_tokens}) leaves no room for a question in "
+            f"llm.context_tokens ({config.llm.context_tokens}); make it smaller."
+        )
+    return _with_absolute_paths(config, path.resolve().parent)
+
+
+def places() -> tuple[Path, ...]:
+    """Where config.toml is looked for without --config: the user's, the system's, the checkout's."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return (home / "assistant" / "config.toml", Path("/etc/assistant/config.toml"), CHECKOUT / "config.toml")
+
+
+def is_path(name: str) -> bool:
+    """Whether a model's name is a path of the user's own rather than a name of the catalogue."""
+    return "/" in name or name.endswith((".gguf", ".onnx"))
+
+
+def models_folder(config: Config) -> Path:
+    """The folder that downloaded models live in."""
+    if config.models.folder != "auto":
+        return Path(config.models.folder)
+    if (CHECKOUT / "models").is_dir():
+        return CHECKOUT / "models"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "assistant" / "models"
+
+
+def _with_absolute_paths(config: Config, folder: Path) -> Config:
+    def absolute(name: str) -> str:
+        return str(folder / Path(name).expanduser())
+
+    def own(name: str) -> str:
+        return absolute(name) if is_path(name) else name
+
+    def place(name: str) -> str:
+        return name if name == "auto" else absolute(name)
+
+    replace = msgspec.structs.replace
+    return replace(
+        config,
+        stt=replace(config.stt, model=own(config.stt.model)),
+        llm=replace(config.llm, model=own(config.llm.model)),
+        tts=replace(config.tts, model=own(config.tts.model)),
+        models=replace(config.models, folder=place(config.models.folder)),
+        daemon=replace(config.daemon, socket=place(config.daemon.socket)),
+    )
+
+
+def _refuse_unknown_keys(document: dict[str, Any], path: Path) -> None:
+    sections = {field.name: field.type for field in msgspec.structs.fields(Config)}
+    for name, section in document.items():
+        if name not in sections:
+            raise ConfigError(_unknown(path, name, list(sections)))
+        if not isinstance(section, dict):
+            raise ConfigError(f"{path}: {name} is a section: write [{name}] and its keys below.")
+        keys = [field.name for field in msgspec.structs.fields(sections[name])]
+        for key in section:
+            if key not in keys:
+                raise ConfigError(_unknown(path, f"{name}.{key}", [f"{name}.{k}" for k in keys]))
+
+
+def _unknown(path: Path, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
+    return f"{path}: there is no {name}; {hint}"
+
+
+def _sentence(error: msgspec.ValidationError, document: dict[str, Any]) -> str:
+    """msgspec's message, which ends in "- at `$.section.key`", in our words."""
+    what, _, where = str(error).partition(" - at `$.")
+    key = where.rstrip("`")
+    section, _, name = key.partition(".")
+    shown = repr(document.get(section, {}).get(name))
+    if len(shown) > 60:
+        shown = shown[:57] + "..."
+    return f"{key} = {shown} is impossible: it must be {_wanted(section, name) or what}."
+
+
+def _wanted(section: str, name: str) -> str:
+    """What the key may hold, in words: "a whole number from 0 to 3", "one of auto, zephyr"."""
+    schema = msgspec.json.schema(getattr(Config(), section).__class__)
+    rule = next(iter(schema["$defs"].values()))["properties"].get(name, {})
+    if "enum" in rule:
+        return "one of " + ", ".join(f'"{choice}"' for choice in rule["enum"])
+    noun = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}.get(rule.get("type"))
+    if noun is None:
+        return 'a language code such as "en"' if "pattern" in rule else 'text in "quotes"'
+    low = rule.get("minimum", rule.get("exclusiveMinimum"))
+    high = rule.get("maximum")
+    return noun if low is None else f"{noun} from {low} to {high}" if "minimum" in rule else f"{noun} above {low}, at most {high}"

@@ -1,0 +1,43 @@
+"""The errors that a user can meet: one base class, one sentence each.
+
+A message says what failed, why, and what to do next.  The command line prints it without a traceback and leaves
+with `exit_code`; everything that is not an `AssistantError` is a defect of the program.
+"""
+
+from __future__ import annotations
+
+
+class AssistantError(Exception):
+    """Something that a person can understand and mend."""
+
+    exit_code = 1
+
+
+class ConfigError(AssistantError, ValueError):
+    """config.toml (or a command-line word) cannot be used."""
+
+    exit_code = 2
+
+
+class ModelError(AssistantError):
+    """A model is missing, damaged, or not of the expected kind."""
+
+
+class AudioError(AssistantError, OSError):
+    """A microphone, a speaker or a sound file cannot be used."""
+
+
+class DownloadError(AssistantError, OSError):
+    """A model could not be fetched; what was on disk before is untouched."""
+
+
+class DaemonError(AssistantError):
+    """The daemon cannot be started or reached, or it went away."""
+
+
+class QueueFull(AssistantError):
+    """A bounded queue refused a message; the sender still has it."""
+
+
+class AnswerError(AssistantError):
+    """A question, a sentence or a recording could not be worked on; says why."""

@@ -1,0 +1,268 @@
+"""What crosses a queue: frozen structs with units in the field names, and nothing else.
+
+`turn` numbers a question and its answer, `revision` counts how often the person went on speaking after a tentative
+pause in that turn.  Times named `at_s` are seconds of CLOCK_MONOTONIC, which all processes of one board share.
+Sound is PCM, mono, signed 16 bit little-endian, and never travels without its rate.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Stage = Literal["vad", "stt", "llm", "tts"]
+STAGES: tuple[Stage, ...] = ("vad", "stt", "llm", "tts")
+
+
+class Message(msgspec.Struct, frozen=True, tag=True):
+    """Base of everything that crosses a queue; the class name is the tag on the wire."""
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """One finished turn of a conversation: what was asked and what was *heard* as the answer."""
+
+    question: str
+    answer: str
+    cut_off: bool = False
+
+
+# ---------------------------------------------------------------- vad
+
+
+class SpeechStarted(Message, frozen=True):
+    """A person began to speak; the turn is the one that the daemon gave out with `NextTurn`."""
+
+    turn: int
+    at_s: float
+
+
+class Utterance(Message, frozen=True):
+    """The sound of one stretch of speech, pre-roll included, sent whole at every tentative pause."""
+
+    turn: int
+    revision: int
+    pcm: bytes
+    rate_hz: int
+    voiced_ms: int
+    speech_end_s: float
+
+
+class SpeechResumed(Message, frozen=True):
+    """The person went on speaking: all work on `revision - 1` and before is stale."""
+
+    turn: int
+    revision: int
+
+
+class TurnEnded(Message, frozen=True):
+    """The silence lasted: the revision is final, its answer may be heard.  `at_s` is when that was decided."""
+
+    turn: int
+    revision: int
+    speech_end_s: float
+    at_s: float
+
+
+class SpeechDropped(Message, frozen=True):
+    """What began as speech was too short to be any: forget the turn."""
+
+    turn: int
+
+
+class MicrophoneEnded(Message, frozen=True):
+    """A recorded microphone has no more sound."""
+
+
+# ---------------------------------------------------------------- stt
+
+
+class Transcript(Message, frozen=True):
+    """What the recogniser read from an utterance; `confidence` is the mean token probability, 0 to 1."""
+
+    turn: int
+    revision: int
+    text: str
+    language: str
+    confidence: float
+    at_s: float
+
+
+# ---------------------------------------------------------------- llm
+
+
+class Question(Message, frozen=True):
+    """A question to answer.  `answer_so_far` holds what an earlier, killed worker already said of the answer:
+
+    the answer goes on behind it, and sentences before `next_sentence` are not sent again.
+    """
+
+    turn: int
+    revision: int
+    text: str
+    history: tuple[Exchange, ...] = ()
+    answer_so_far: str = ""
+    next_sentence: int = 0
+
+
+class Token(Message, frozen=True):
+    """A piece of the answer as the model makes it."""
+
+    turn: int
+    revision: int
+    text: str
+    at_s: float
+
+
+class Sentence(Message, frozen=True):
+    """A piece of an answer to speak, in order of `index`; an empty last one only says that no more will come.
+
+    `heard_fraction` of it has been heard already (its first worker died while playing).
+    `to_client` asks for the sound (`Speech`) instead of playing it.
+    """
+
+    turn: int
+    revision: int
+    index: int
+    text: str
+    last: bool
+    heard_fraction: float = 0.0
+    to_client: bool = False
+
+
+# ---------------------------------------------------------------- tts
+
+
+class PlaybackStarted(Message, frozen=True):
+    """The first audible sample of the answer was played."""
+
+    turn: int
+    at_s: float
+
+
+class Spoken(Message, frozen=True):
+    """How much of a sentence has been heard, 0 to 1."""
+
+    turn: int
+    revision: int
+    index: int
+    fraction: float
+
+
+class Speech(Message, frozen=True):
+    """Synthesised sound for the client that asked for it."""
+
+    turn: int
+    index: int
+    pcm: bytes
+    rate_hz: int
+    last: bool
+
+
+# ---------------------------------------------------------------- any stage
+
+
+class Failure(Message, frozen=True):
+    """A stage could not do its work on a turn; `reason` is a sentence for a person."""
+
+    stage: Stage
+    turn: int
+    reason: str
+
+
+class Cancel(Message, frozen=True):
+    """Everything of `turn` up to and including `revision` is stale; stop and forget it."""
+
+    turn: int
+    revision: int
+
+
+class NextTurn(Message, frozen=True):
+    """To vad: the number that its next turn shall have."""
+
+    turn: int
+
+
+class TurnFinished(Message, frozen=True):
+    """The turn is over.  Times are CLOCK_MONOTONIC seconds, 0 where it never came to that; `failure` is "" or why."""
+
+    turn: int
+    at_s: float
+    outcome: Literal["answered", "nothing", "cancelled", "failed"]
+    failure: str = ""
+
+
+# ---------------------------------------------------------------- clients
+
+
+class Ask(Message, frozen=True):
+    """A typed question; answered in text alone."""
+
+    text: str
+
+
+class Say(Message, frozen=True):
+    """Text to speak: through the speaker, or back to the client as `Speech`."""
+
+    text: str
+    to_client: bool
+
+
+class Recognise(Message, frozen=True):
+    """Sound whose text the client wants."""
+
+    pcm: bytes
+    rate_hz: int
+    voiced_ms: int
+
+
+class ForgetConversation(Message, frozen=True):
+    """Start a new conversation: the client's history is dropped."""
+
+
+class StopTurn(Message, frozen=True):
+    """The client no longer wants the rest of its turn."""
+
+    turn: int
+
+
+class TurnAccepted(Message, frozen=True):
+    """The daemon took the client's request as this turn."""
+
+    turn: int
+
+
+class StageState(Message, frozen=True):
+    """A stage's worker is loading, ready, or gone; `detail` is a sentence for a person, or empty."""
+
+    stage: Stage
+    state: Literal["starting", "ready", "gone"]
+    detail: str = ""
+
+
+AnyMessage = (
+    SpeechStarted
+    | Utterance
+    | SpeechResumed
+    | TurnEnded
+    | SpeechDropped
+    | MicrophoneEnded
+    | Transcript
+    | Question
+    | Token
+    | Sentence
+    | PlaybackStarted
+    | Spoken
+    | Speech
+    | Failure
+    | Cancel
+    | NextTurn
+    | TurnFinished
+    | Ask
+    | Say
+    | Recognise
+    | ForgetConversation
+    | StopTurn
+    | TurnAccepted
+    | StageState
+)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -156,6 +157,25 @@ def models_folder(config: Config) -> Path:
     if (CHECKOUT / "models").is_dir():
         return CHECKOUT / "models"
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "assistant" / "models"
+
+
+def socket_path(config: Config) -> Path:
+    """The socket of a user's own daemon; an installed one is told its own on the command line."""
+    if config.daemon.socket != "auto":
+        return Path(config.daemon.socket)
+    return runtime_folder() / "assistant" / "assistant.sock"
+
+
+def runtime_folder() -> Path:
+    """Where this user's sockets live: a folder that nobody else can write to."""
+    for candidate in (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.getuid()}"):
+        if candidate and os.access(candidate, os.W_OK):
+            return Path(candidate)
+    folder = Path(tempfile.gettempdir()) / f"assistant-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise ConfigError(f"{folder} belongs to another user; set daemon.socket in config.toml to a path of your own.")
+    return folder
 
 
 def _with_absolute_paths(config: Config, folder: Path) -> Config:

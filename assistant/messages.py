@@ -56,18 +56,23 @@ class SpeechResumed(Message, frozen=True):
 
 
 class TurnEnded(Message, frozen=True):
-    """The silence lasted: the revision is final, its answer may be heard.  `at_s` is when that was decided."""
+    """The silence lasted: the revision is final, its answer may be heard.  `at_s` is when that was decided.
+
+    `settled` is the sample of the microphone's stream behind which the next turn lies.
+    """
 
     turn: int
     revision: int
     speech_end_s: float
     at_s: float
+    settled: int = 0
 
 
 class SpeechDropped(Message, frozen=True):
     """What began as speech was too short to be any: forget the turn."""
 
     turn: int
+    settled: int = 0
 
 
 class MicrophoneEnded(Message, frozen=True):
@@ -126,6 +131,7 @@ class Sentence(Message, frozen=True):
     index: int
     text: str
     last: bool
+    at_s: float = 0.0
     heard_fraction: float = 0.0
     to_client: bool = False
 
@@ -178,13 +184,19 @@ class Cancel(Message, frozen=True):
 
 
 class NextTurn(Message, frozen=True):
-    """To vad: the number that its next turn shall have."""
+    """To vad: the number that its next turn shall have.
+
+    Where an earlier worker died in mid-turn, `revision` goes on behind its own, and `settled` says up to which sample
+    of the stream everything has become a turn already.
+    """
 
     turn: int
+    revision: int = 0
+    settled: int = 0
 
 
 class TurnFinished(Message, frozen=True):
-    """The turn is over.  Times are CLOCK_MONOTONIC seconds, 0 where it never came to that; `failure` is "" or why."""
+    """The turn is over; `failure` says why it was not answered, or is empty."""
 
     turn: int
     at_s: float

@@ -1,0 +1,1 @@
+"""Sound: files, streams, microphones and speakers; the only package that opens sound devices."""

@@ -1,0 +1,237 @@
+"""The microphones and speakers of this board, under names that survive replugging.
+
+The only module that imports sounddevice.  A card's number is what changes when it is plugged in again, so it is
+never part of a name; two cards of the same make are told apart by where they are plugged in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import msgspec
+
+from assistant.audio.formats import FRAME_MS
+from assistant.errors import AudioError
+
+Kind = Literal["microphone", "speaker"]
+KINDS: tuple[Kind, ...] = ("microphone", "speaker")
+
+AUTO = "auto"
+DEFAULT = "default"
+SOUND_SERVERS = ("pulse", "pipewire")
+CARD_NUMBER = re.compile(r" \(hw:(\d+),(\d+)\)$")
+SPEAKER_LATENCY_S = 0.05
+"""How far a speaker's buffer runs ahead: less breaks up while a language model has the processor."""
+USUAL_RATES_HZ = (48_000, 44_100)
+BUSY_CODES = {-9985, -16}
+"""PortAudio's "device unavailable"; EBUSY, as ALSA reports it through PortAudio."""
+
+
+class Device(msgspec.Struct, frozen=True):
+    """One microphone or speaker.  `index` is PortAudio's number of it, good for opening it now and for nothing else."""
+
+    name: str
+    description: str
+    default_rate_hz: int
+    channels: int
+    kind: Kind
+    index: int
+    usb: bool = False
+    default: bool = False
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """One entry of PortAudio's list; `port` is where its card is plugged in, a path in /sys, or ""."""
+
+    index: int
+    name: str
+    channels: int
+    default_rate_hz: int
+    port: str
+    default: bool
+
+
+def list_devices() -> list[Device]:
+    """All microphones, then all speakers.  Raises `AudioError` if PortAudio is missing."""
+    return [device for kind in KINDS for device in named(_listed(kind), kind)]
+
+
+def find(kind: Kind, name: str) -> Device:
+    """The device that `name` of config.toml means; "auto" chooses.  Raises `AudioError`."""
+    return choose(named(_listed(kind), kind), kind, name)
+
+
+def named(listed: list[Listed], kind: Kind) -> list[Device]:
+    """The entries that people want to see, with stable names.
+
+    A sound card's name is PortAudio's without the card number.  Of several with one name, all but the one at the
+    first port get " #2", " #3" and so on.
+    """
+    devices = []
+    taken: dict[str, int] = {}
+    shown = [entry for entry in listed if entry.channels > 0 and _is_shown(entry.name)]
+    for entry in sorted(shown, key=lambda entry: (entry.port, entry.name)):
+        name = CARD_NUMBER.sub("", entry.name)
+        taken[name] = taken.get(name, 0) + 1
+        usb = "/usb" in entry.port
+        where = "the system's choice" if name == DEFAULT else "sound server" if name in SOUND_SERVERS else "built in"
+        devices.append(
+            Device(
+                name=name if taken[name] == 1 else f"{name} #{taken[name]}",
+                description=f"{'USB' if usb else where}, {entry.channels} channels, {entry.default_rate_hz} Hz",
+                default_rate_hz=entry.default_rate_hz,
+                channels=entry.channels,
+                kind=kind,
+                index=entry.index,
+                usb=usb,
+                default=entry.default,
+            )
+        )
+    return devices
+
+
+def choose(devices: list[Device], kind: Kind, name: str) -> Device:
+    """The device called `name`, or the best one for "auto".  Raises `AudioError`.
+
+    A sound server knows what the person chose on the desktop, so its default comes first; without one, the system's
+    default is often an output that nothing is connected to, and a USB device was plugged in for a reason.
+    """
+    if not devices:
+        raise AudioError(why_none(kind, Path("/dev/snd")))
+    if name != AUTO:
+        for device in devices:
+            if device.name.casefold() == name.casefold():
+                return device
+        names = [device.name for device in devices]
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(names)}."
+        raise AudioError(f'There is no {kind} called "{name}"; {hint}')
+    server = any(device.name in SOUND_SERVERS for device in devices)
+    order = [device for device in devices if device.default], [device for device in devices if device.usb]
+    return next(device for group in (*(order if server else order[::-1]), devices) for device in group)
+
+
+def why_none(kind: Kind, nodes: Path) -> str:
+    """The sentence for a board without any `kind`; `nodes` is the folder of ALSA's device files."""
+    files = [path for path in nodes.glob("pcm*") if path.name.endswith("c" if kind == "microphone" else "p")]
+    if files and not any(os.access(path, os.R_OK | os.W_OK) for path in files):
+        return (
+            f"No {kind} was found, because this user may not open {nodes}; "
+            "run `sudo usermod -aG audio $USER` and log in again."
+        )
+    if files:
+        return f"No {kind} was found, although there is one in {nodes}; close the program that uses it and try again."
+    return f"No {kind} was found, because none is connected; plug one in, or use `assistant --text`."
+
+
+def open_stream(device: Device, rate_hz: int) -> tuple[Any, int, int]:
+    """A started PortAudio stream of int16 for blocking reads or writes; its rate and its channels.
+
+    The rate is `rate_hz` if the device has it.  Raises `AudioError`.
+    """
+    portaudio = load_portaudio()
+    microphone = device.kind == "microphone"
+    rates = dict.fromkeys((rate_hz, device.default_rate_hz, *USUAL_RATES_HZ))
+    # a microphone in stereo is twice the work for the same sound; a speaker in mono plays on the left only
+    channels = dict.fromkeys(min(count, device.channels) for count in ((1, 2, device.channels) if microphone else (2,)))
+    failure = None
+    for rate in rates:
+        for count in channels:
+            stream_type = portaudio.RawInputStream if microphone else portaudio.RawOutputStream
+            try:
+                with _quiet():
+                    stream = stream_type(
+                        samplerate=rate,
+                        blocksize=rate * FRAME_MS // 1000 if microphone else 0,
+                        device=device.index,
+                        channels=count,
+                        dtype="int16",
+                        latency="high" if microphone else SPEAKER_LATENCY_S,
+                    )
+                    stream.start()
+            except portaudio.PortAudioError as error:
+                failure = failure or error
+                if _is_busy(error):
+                    raise _failed(device, error) from None
+                continue
+            return stream, rate, count
+    assert failure is not None
+    raise _failed(device, failure)
+
+
+def gone(device: Device) -> AudioError:
+    """The error for a device that stopped working while it was open."""
+    return AudioError(f'The {device.kind} "{device.name}" stopped working; is it still plugged in?')
+
+
+def load_portaudio() -> ModuleType:
+    """The sounddevice module, PortAudio initialised.  Raises `AudioError`."""
+    try:
+        with _quiet():
+            import sounddevice
+    except OSError:
+        raise AudioError(
+            "Sound devices cannot be used because PortAudio is missing; run `sudo apt install libportaudio2`."
+        ) from None
+    module: ModuleType = sounddevice
+    return module
+
+
+def _listed(kind: Kind) -> list[Listed]:
+    portaudio = load_portaudio()
+    direction = "input" if kind == "microphone" else "output"
+    return [
+        Listed(
+            index=entry["index"],
+            name=entry["name"],
+            channels=entry[f"max_{direction}_channels"],
+            default_rate_hz=round(entry["default_samplerate"]),
+            port=_port(entry["name"]),
+            default=portaudio.query_hostapis(entry["hostapi"])[f"default_{direction}_device"] == entry["index"],
+        )
+        for entry in portaudio.query_devices()
+    ]
+
+
+def _port(name: str) -> str:
+    number = CARD_NUMBER.search(name)
+    return os.path.realpath(f"/sys/class/sound/card{number[1]}/device") if number else ""
+
+
+def _is_shown(name: str) -> bool:
+    """ALSA also lists plugins ("dmix", "sysdefault", "surround51"), which lead to the same cards."""
+    return bool(CARD_NUMBER.search(name)) or name in (DEFAULT, *SOUND_SERVERS)
+
+
+def _is_busy(error: Exception) -> bool:
+    host_code = error.args[2][1] if len(error.args) > 2 else None
+    return bool({*error.args[1:2], host_code} & BUSY_CODES)
+
+
+def _failed(device: Device, error: Exception) -> AudioError:
+    if _is_busy(error):
+        return AudioError(f'The {device.kind} "{device.name}" is busy; close the other program that uses it.')
+    reason = error.args[2][2] if len(error.args) > 2 else error.args[0]
+    return AudioError(
+        f'The {device.kind} "{device.name}" cannot be opened: {reason}; choose another in config.toml.'
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """ALSA and PortAudio write to the process's standard error whatever they try in vain: keep that from people."""
+    with open(os.devnull, "wb") as nowhere:
+        standard_error = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(standard_error, 2)
+            os.close(standard_error)

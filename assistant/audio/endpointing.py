@@ -1,0 +1,218 @@
+"""Endpointing: where an utterance begins and ends, from frames and a voice decision for each.
+
+Pure: no clock, no device, no model.  For one utterance the events come in this order:
+
+    Started  ( Paused(r)  Resumed(r + 1) )*  ( Paused(r)  Ended(r)  |  Dropped )
+
+with r from 0: an utterance is dropped only before its first pause.  Positions count samples from the start.
+"""
+
+from __future__ import annotations
+
+from operator import mul
+
+import msgspec
+
+from assistant.audio.formats import FRAME_BYTES, FRAME_MS, FRAME_SAMPLES
+from assistant.config import Vad
+
+ONSET_WINDOW = 5
+ONSET_VOICED = 3
+"""Speech is a voiced frame with at least 3 voiced among the last 5 (60 of 100 ms): a click or a knock fills
+one or two frames, the shortest vowel three."""
+
+QUIET_WINDOW = 8
+"""Frames (160 ms) over which the quietest place is looked for: about the pause between two words."""
+
+
+class Started(msgspec.Struct, frozen=True):
+    """Speech began; `sample` is the first one of the first voiced frame."""
+
+    sample: int
+
+
+class Paused(msgspec.Struct, frozen=True):
+    """A tentative pause, or the end: the whole utterance so far, from its pre-roll to now.
+
+    `pcm` begins at `start_sample`, `voiced_ms` of it are voiced, its last speech ends at `speech_end_sample`.
+    """
+
+    pcm: bytes
+    voiced_ms: int
+    revision: int
+    speech_end_sample: int
+    start_sample: int
+
+
+class Resumed(msgspec.Struct, frozen=True):
+    """The person went on: the pause before was none, the next one will have `revision`."""
+
+    revision: int
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """The silence lasted: the pause of `revision` was the end of the utterance."""
+
+    revision: int
+    speech_end_sample: int
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """What began as speech was too short to be any."""
+
+
+Event = Started | Paused | Resumed | Ended | Dropped
+
+
+class Endpointer:
+    """Feed frames, get events.  Holds `max_utterance_s` of sound at most, in silence the pre-roll."""
+
+    def __init__(self, settings: Vad) -> None:
+        self._hangover = _frames(settings.hangover_ms)
+        self._tentative = min(_frames(settings.tentative_pause_ms), self._hangover)
+        self._min_speech_ms = settings.min_speech_ms
+        self._max = _frames(1000 * settings.max_utterance_s)
+        # a third of the longest utterance at most, so that the part before a split is never pre-roll alone
+        self._pre_roll = min(_frames(settings.pre_roll_ms), self._max // 3)
+        # what is kept: the open utterance, or what a coming one may need; the first of it is frame `_first`
+        self._frames: list[bytes] = []
+        self._voiced: list[bool] = []
+        self._first = 0
+        # of the open utterance, in kept frames: where its last speech ends, and where its pause was announced
+        self._open = False
+        self._speech_end = 0
+        self._paused_at: int | None = None
+        self._revision = 0
+
+    @property
+    def settled(self) -> int:
+        """Samples that no open or future utterance needs: an `Endpointer` fed from there finds the same."""
+        return self._first * FRAME_SAMPLES
+
+    def feed(self, frame: bytes, voiced: bool) -> list[Event]:
+        """The next 20 ms.  Raises `ValueError` for a frame of another length."""
+        if len(frame) != FRAME_BYTES:
+            raise ValueError(f"a frame has {FRAME_BYTES} bytes, not {len(frame)}")
+        self._frames.append(frame)
+        self._voiced.append(voiced)
+        speech = voiced and sum(self._voiced[-ONSET_WINDOW:]) >= ONSET_VOICED
+        if self._open:
+            return self._go_on(speech, voiced)
+        if speech:
+            return [self._begin()]
+        # a window that completes with the next frame may begin ONSET_WINDOW - 1 frames back
+        self._forget(len(self._frames) - self._pre_roll - (ONSET_WINDOW - 1))
+        return []
+
+    def end(self) -> list[Event]:
+        """The recording is over: an open utterance ends now."""
+        events = self._close() if self._open else []
+        self._forget(len(self._frames))
+        return events
+
+    def _begin(self) -> Started:
+        onset = max(len(self._frames) - ONSET_WINDOW, 0)
+        voice = self._voiced.index(True, onset)
+        self._forget(voice - self._pre_roll)
+        self._open = True
+        self._speech_end = len(self._frames)
+        self._paused_at = None
+        self._revision = 0
+        return Started(self.settled + min(voice, self._pre_roll) * FRAME_SAMPLES)
+
+    def _go_on(self, speech: bool, voiced: bool) -> list[Event]:
+        events: list[Event] = []
+        silence = len(self._frames) - self._speech_end
+        if speech:
+            if self._paused_at is not None:
+                self._paused_at = None
+                self._revision += 1
+                events.append(Resumed(self._revision))
+            self._speech_end = len(self._frames)
+        elif voiced:
+            pass  # a click, or the first of a word: no pause begins here, but none ends either
+        elif silence >= self._hangover:
+            return self._close()
+        elif silence >= self._tentative and self._paused_at is None and self._is_speech():
+            events.append(self._pause())
+        if len(self._frames) >= self._max:
+            events += self._split()
+        return events
+
+    def _pause(self) -> Paused:
+        self._paused_at = len(self._frames)
+        return Paused(
+            pcm=b"".join(self._frames),
+            voiced_ms=sum(self._voiced) * FRAME_MS,
+            revision=self._revision,
+            speech_end_sample=self.settled + self._speech_end * FRAME_SAMPLES,
+            start_sample=self.settled,
+        )
+
+    def _close(self) -> list[Event]:
+        """End the open utterance, or drop it; what was not given out may become pre-roll."""
+        self._open = False
+        events: list[Event] = []
+        if self._paused_at is None:
+            if not self._is_speech():
+                self._forget(len(self._frames) - self._pre_roll - (ONSET_WINDOW - 1))
+                return [Dropped()]
+            events.append(self._pause())
+        events.append(Ended(self._revision, self.settled + self._speech_end * FRAME_SAMPLES))
+        self._forget(self._paused_at or 0)
+        return events
+
+    def _split(self) -> list[Event]:
+        """The utterance is as long as may be: end it at its quietest place, and hear the rest anew."""
+        if self._paused_at is not None:
+            return self._close()
+        if not self._is_speech():
+            # sparse noise; forgotten, since an `Endpointer` fed from its middle on would judge it otherwise
+            self._open = False
+            self._forget(len(self._frames))
+            return [Dropped()]
+        earliest = max(2 * len(self._frames) // 3, self._speech_reached())
+        cut = quietest(self._frames, earliest)
+        rest = list(zip(self._frames[cut:], self._voiced[cut:], strict=True))
+        del self._frames[cut:], self._voiced[cut:]
+        self._speech_end = max(i for i, voiced in enumerate(self._voiced, 1) if voiced)
+        events = self._close()
+        for frame, voiced in rest:
+            events += self.feed(frame, voiced)
+        return events
+
+    def _is_speech(self) -> bool:
+        return sum(self._voiced) * FRAME_MS >= self._min_speech_ms
+
+    def _speech_reached(self) -> int:
+        """The least number of frames that hold enough speech to be kept."""
+        needed = max(_frames(self._min_speech_ms), 1)
+        return [i for i, voiced in enumerate(self._voiced, 1) if voiced][needed - 1]
+
+    def _forget(self, frames: int) -> None:
+        frames = max(frames, 0)
+        del self._frames[:frames], self._voiced[:frames]
+        self._first += frames
+
+
+def quietest(frames: list[bytes], earliest: int) -> int:
+    """The best place to cut: the middle of the quietest `QUIET_WINDOW` frames from frame `earliest` on.
+
+    The last of several equally quiet ones; the end if there is no room for a window.
+    """
+    energies = [_energy(frame) for frame in frames[earliest:]]
+    windows = [sum(energies[i : i + QUIET_WINDOW]) for i in range(len(energies) - QUIET_WINDOW + 1)]
+    if not windows:
+        return len(frames)
+    last = len(windows) - 1 - windows[::-1].index(min(windows))
+    return earliest + last + QUIET_WINDOW // 2
+
+
+def _energy(frame: bytes) -> int:
+    samples = memoryview(frame).cast("h")
+    return sum(map(mul, samples, samples))
+
+
+def _frames(duration_ms: int) -> int:
+    """Whole frames that cover `duration_ms`."""
+    return -(-duration_ms // FRAME_MS)

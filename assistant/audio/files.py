@@ -1,0 +1,126 @@
+"""Sound files: whatever libsndfile reads comes in as the program's own sound; WAV goes out.
+
+The only module that imports soundfile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from io import FileIO
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from assistant.audio.resampling import ToMono16k
+from assistant.audio.wav import Samples, WavStreamReader, WavStreamWriter
+from assistant.errors import AudioError
+
+BLOCK_S = 0.5
+
+Int16 = npt.NDArray[np.int16]
+
+
+def blocks(path: Path) -> Iterator[Int16]:
+    """The sound of `path` as 16 kHz mono blocks of about half a second; only one is in memory at a time.
+
+    Raises `AudioError` at once for what cannot be opened or holds no sound.  A file that was cut short gives what
+    there is.
+    """
+    rate_hz, channels, pieces = _open(path)
+    converter = ToMono16k(rate_hz, channels)
+    first = next(pieces, None)
+    if first is None:
+        raise AudioError(f"{path} holds no sound; record it anew.")
+    return _converted(itertools.chain([first], pieces), converter)
+
+
+def duration_s(path: Path) -> float:
+    """How long the sound of `path` lasts, in seconds, as the file itself says.  Raises `AudioError`."""
+    sound = _open_file(path)
+    with sound:
+        if sound.frames:
+            return float(sound.frames / sound.samplerate)
+    rate_hz, _, pieces = _open(path)
+    return sum(len(piece) for piece in pieces) / rate_hz
+
+
+def write_wav(path: Path, pcm: Int16, rate_hz: int) -> None:
+    """Write mono `pcm`, shape (n,), to `path`: all of it, or nothing and an `AudioError`."""
+    target = path.resolve()
+    # what is no file, such as /dev/stdout or a FIFO, cannot be replaced by one
+    in_place = target.exists() and not target.is_file()
+    beside = target if in_place else target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        try:
+            writer = WavStreamWriter(FileIO(beside, "wb"), rate_hz)
+            try:
+                writer.write(pcm)
+            finally:
+                writer.close()
+            if not in_place:
+                beside.replace(target)
+        except BaseException:
+            if not in_place:
+                beside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise AudioError(f"{path} cannot be written: {error.strerror}; make room or choose another place.") from None
+
+
+def _open(path: Path) -> tuple[int, int, Iterator[Samples]]:
+    """Rate, channels and the sound in pieces of shape (n, channels), n > 0."""
+    sound = _open_file(path)
+    rate_hz, channels, block = sound.samplerate, sound.channels, max(1, int(sound.samplerate * BLOCK_S))
+    if sound.frames == 0 and sound.format in ("WAV", "WAVEX"):
+        # the length that a recorder leaves in the header when it is killed; as a stream, the sound is there
+        sound.close()
+        return rate_hz, channels, _stream_pieces(path, block)
+    return rate_hz, channels, _file_pieces(sound, block)
+
+
+def _open_file(path: Path) -> soundfile.SoundFile:
+    try:
+        state = path.stat()
+        if stat.S_ISDIR(state.st_mode):
+            raise AudioError(f"{path} is a folder; name a sound file in it.")
+        if not stat.S_ISREG(state.st_mode):
+            raise AudioError(f"{path} is not a file; name a sound file.")
+        if not state.st_size:
+            raise AudioError(f"{path} is empty; record it anew.")
+        path.open("rb").close()
+    except AudioError:
+        raise
+    except FileNotFoundError:
+        raise AudioError(f"There is no sound file {path}; check the name.") from None
+    except OSError as error:
+        raise AudioError(f"{path} cannot be read: {error.strerror}; check its permissions and its disk.") from None
+    try:
+        return soundfile.SoundFile(path)
+    except soundfile.LibsndfileError:
+        raise AudioError(f"{path} is not sound, or is damaged; give a WAV, FLAC, MP3 or OGG file.") from None
+
+
+def _file_pieces(sound: soundfile.SoundFile, block: int) -> Iterator[Samples]:
+    # a damaged place ends the sound: what came before it is still good
+    with sound, contextlib.suppress(soundfile.LibsndfileError):
+        while len(samples := sound.read(block, dtype="float32", always_2d=True)):
+            yield samples
+
+
+def _stream_pieces(path: Path, block: int) -> Iterator[Samples]:
+    with FileIO(path) as raw:
+        stream = WavStreamReader(raw)
+        while len(samples := stream.read(block)):
+            yield samples
+
+
+def _converted(pieces: Iterable[Samples], converter: ToMono16k) -> Iterator[Int16]:
+    for piece in pieces:
+        yield converter.feed(piece)
+    yield converter.end()

@@ -1,0 +1,160 @@
+"""Playing clips one behind the other without a gap, and knowing what of each has been heard."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from assistant.audio.resampling import Resampler
+from assistant.audio.speaker import Speaker, open_speaker
+from assistant.errors import AudioError
+
+BLOCK_S = 0.02
+"""How much is written at a time: a cancelled clip falls silent within this and what the speaker has ahead."""
+
+LOOK_S = 0.01
+REPORT_EVERY_S = 0.2
+AUDIBLE = 200
+"""Absolute sample value (-44 dB below full scale) from which sound counts as audible: above a voice's breath."""
+
+
+class Verdict(Enum):
+    """Whether a clip may be heard now."""
+
+    WAIT = "not yet"
+    PLAY = "yes"
+    DROP = "no longer"
+
+
+class Clip(Protocol):
+    """Sound to play; called back from the player's thread."""
+
+    pcm: npt.NDArray[np.int16]
+    heard_fraction: float
+
+    def verdict(self) -> Verdict: ...
+
+    def started(self, at_s: float) -> None:
+        """Its first audible sample was heard at that CLOCK_MONOTONIC second."""
+
+    def progress(self, fraction: float) -> None:
+        """So much of it has been heard, 0 to 1; 1 is the last call."""
+
+    def dropped(self, reason: str) -> None:
+        """It will not be heard (to its end): cancelled if `reason` is empty, else why it could not be."""
+
+
+class _Airing:
+    """A clip that has been written: positions count the samples written to the speaker since it was opened."""
+
+    def __init__(self, clip: Clip, begin: int, pcm: npt.NDArray[np.int16]) -> None:
+        self.clip = clip
+        self.begin = begin
+        self.end = begin + len(pcm)
+        loud = np.flatnonzero(np.abs(pcm.astype(np.int32)) >= AUDIBLE)
+        self.audible: int | None = begin + int(loud[0]) if len(loud) else None
+        self.reported = begin
+
+
+class Player:
+    """A thread that owns the speaker; opened when first needed, and again after it failed."""
+
+    def __init__(self, speaker: str, rate_hz: int) -> None:
+        self._name = speaker
+        self._rate_hz = rate_hz
+        self._clips: queue.SimpleQueue[Clip] = queue.SimpleQueue()
+        self._speaker: Speaker | None = None
+        self._air: deque[_Airing] = deque()
+        self._written = 0
+        threading.Thread(target=self._run, name="player", daemon=True).start()
+
+    def play(self, clip: Clip) -> None:
+        """Play `clip` behind those before it."""
+        self._clips.put(clip)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                clip = self._clips.get(timeout=LOOK_S if self._air else None)
+            except queue.Empty:
+                self._look()
+                continue
+            try:
+                self._play(clip)
+            except AudioError as error:
+                self._fail(clip, str(error))
+
+    def _play(self, clip: Clip) -> None:
+        while (verdict := clip.verdict()) is Verdict.WAIT:
+            self._look()
+            threading.Event().wait(LOOK_S)
+        if verdict is Verdict.DROP:
+            clip.dropped("")
+            return
+        if self._speaker is None:
+            self._speaker = open_speaker(self._name, self._rate_hz)
+            self._written = self._speaker.played()
+        speaker = self._speaker
+        pcm = clip.pcm
+        if speaker.rate_hz != self._rate_hz:
+            resampler = Resampler(self._rate_hz, speaker.rate_hz)
+            pcm = np.concatenate([resampler.feed(pcm), resampler.end()])
+        start = int(len(pcm) * clip.heard_fraction)
+        airing = _Airing(clip, self._written - start, pcm)
+        self._air.append(airing)
+        step = int(speaker.rate_hz * BLOCK_S)
+        for at in range(start, len(pcm), step):
+            block = pcm[at : at + step]
+            speaker.write(block)
+            self._written += len(block)
+            self._look()
+            if airing not in self._air:
+                return
+
+    def _look(self) -> None:
+        """Say what has been heard; fall silent where it is no longer wanted."""
+        if self._speaker is None:
+            return
+        played = self._speaker.played()
+        every = int(self._speaker.rate_hz * REPORT_EVERY_S)
+        while self._air:
+            airing = self._air[0]
+            if airing.clip.verdict() is Verdict.DROP:
+                self._silence()
+                return
+            if airing.audible is not None and played > airing.audible:
+                airing.clip.started(self._speaker.heard_at_s(airing.audible))
+                airing.audible = None
+            if played < airing.end:
+                if played - airing.reported >= every:
+                    airing.reported = played
+                    airing.clip.progress((played - airing.begin) / (airing.end - airing.begin))
+                return
+            if self._written < airing.end:
+                return
+            self._air.popleft()
+            airing.clip.progress(1.0)
+
+    def _silence(self) -> None:
+        assert self._speaker is not None
+        self._speaker.stop()
+        self._written = self._speaker.played()
+        for airing in self._air:
+            airing.clip.dropped("")
+        self._air.clear()
+
+    def _fail(self, clip: Clip, reason: str) -> None:
+        if self._speaker is not None:
+            self._speaker.close()
+            self._speaker = None
+        for airing in self._air:
+            if airing.clip is not clip:
+                airing.clip.dropped(reason)
+        self._air.clear()
+        clip.dropped(reason)

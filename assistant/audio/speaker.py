@@ -1,0 +1,198 @@
+"""Speakers, as the tts stage plays through them: a device, or the speaker of a virtual sound card."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from assistant.audio.card_link import (
+    CARD_PREFIX,
+    CLOCK,
+    HEARD,
+    LARGEST_PACKET_BYTES,
+    PLAY,
+    STOP,
+    STOPPED,
+    connect,
+)
+from assistant.audio.formats import SAMPLE_BYTES
+from assistant.errors import AudioError
+
+AHEAD_S = 0.1
+"""How much may be queued: enough to bridge the pauses of a busy processor, little enough to stop at once."""
+ANSWER_S = 2.0
+SAME_STRETCH_S = 0.02
+MOST_STRETCHES = 256
+
+Int16 = npt.NDArray[np.int16]
+
+
+class Speaker(Protocol):
+    """Plays mono int16 at `rate_hz`.
+
+    Samples are numbered from 0 at opening; those that `stop` dropped give their numbers back, so the next sample to
+    be written always has the number `played() + pending()`.  All but `close` raise `AudioError` once the speaker is
+    gone.
+    """
+
+    @property
+    def rate_hz(self) -> int: ...
+
+    def write(self, pcm: Int16) -> None:
+        """Queue `pcm`, shape (n,); returns when about 100 ms of it are left to play, or after a `stop`."""
+
+    def played(self) -> int:
+        """Samples heard so far."""
+
+    def pending(self) -> int:
+        """Samples written but not heard yet."""
+
+    def heard_at_s(self, sample: int) -> float | None:
+        """When sample number `sample` was heard, in seconds of CLOCK_MONOTONIC; None if it was not (yet).
+
+        Only the last few minutes of speech are remembered.
+        """
+
+    def stop(self) -> None:
+        """Drop what has not been heard: silence within 50 ms; also from another thread than the writing one."""
+
+    def close(self) -> None:
+        """Drop what has not been heard, and let the speaker go."""
+
+
+def open_speaker(name: str, rate_hz: int) -> Speaker:
+    """The speaker `name`: "auto", a name that `assistant devices` shows, or "card:" and a card's socket.
+
+    `rate_hz` is wished for; the speaker's own may differ.  Raises `AudioError`.
+    """
+    if name.startswith(CARD_PREFIX):
+        return CardSpeaker(name.removeprefix(CARD_PREFIX))
+    return DeviceSpeaker(name, rate_hz)
+
+
+@dataclass
+class Stretch:
+    """`count` samples from number `start` on, heard without a gap from `at_s` on."""
+
+    start: int
+    count: int
+    at_s: float
+
+
+class Heard:
+    """Which samples are heard when.  Pure; `rate_hz` counts samples per second of the monotonic clock."""
+
+    def __init__(self, rate_hz: float) -> None:
+        self._rate_hz = rate_hz
+        self._stretches: deque[Stretch] = deque(maxlen=MOST_STRETCHES)
+
+    def add(self, start: int, count: int, at_s: float) -> None:
+        """`count` samples from number `start` on are heard from `at_s` on, which may still be to come."""
+        if self._stretches:
+            last = self._stretches[-1]
+            expected_s = last.at_s + last.count / self._rate_hz
+            if start == last.start + last.count and abs(at_s - expected_s) < SAME_STRETCH_S:
+                last.count += count
+                return
+        self._stretches.append(Stretch(start, count, at_s))
+
+    def played(self, now_s: float) -> int:
+        """How many samples have been heard by `now_s`."""
+        for stretch in reversed(self._stretches):
+            if stretch.at_s <= now_s:
+                return stretch.start + min(stretch.count, int((now_s - stretch.at_s) * self._rate_hz))
+        return self._stretches[0].start if self._stretches else 0
+
+    def at_s(self, sample: int, now_s: float) -> float | None:
+        """When `sample` was heard; None if it is not remembered or lies after `now_s`."""
+        for stretch in reversed(self._stretches):
+            if stretch.start <= sample < stretch.start + stretch.count:
+                at_s = stretch.at_s + (sample - stretch.start) / self._rate_hz
+                return at_s if at_s <= now_s else None
+        return None
+
+    def cut(self, played: int) -> None:
+        """Only the first `played` samples were heard; the numbers behind are free again."""
+        while self._stretches and self._stretches[-1].start >= played:
+            self._stretches.pop()
+        if self._stretches:
+            last = self._stretches[-1]
+            last.count = min(last.count, played - last.start)
+
+
+class CardSpeaker:
+    """The worker's end of a virtual card's speaker."""
+
+    def __init__(self, path: str) -> None:
+        self._link = connect(path)
+        try:
+            greeting = self._link.recv(LARGEST_PACKET_BYTES)
+        except OSError:
+            greeting = b""
+        if len(greeting) != CLOCK.size:
+            self._link.close()
+            raise AudioError(f"The sound card {path} gave no answer; was its command ended?")
+        self._link.settimeout(None)
+        self.rate_hz: int
+        self.rate_hz, speed = CLOCK.unpack(greeting)
+        # all that counts in seconds here runs with the card's clock
+        self._clock_hz = self.rate_hz * speed
+        self._ahead = int(AHEAD_S * self._clock_hz)
+        self._changed = threading.Condition()
+        self._heard = Heard(self._clock_hz)
+        self._written = 0
+        self._stops = 0
+        self._stops_answered = 0
+        self._gone = False
+        self._hearing = threading.Thread(target=self._hear, name="speaker", daemon=True)
+        self._hearing.start()
+
+    def write(self, pcm: Int16) -> None:
+        sound = pcm.astype("<i2", copy=False).tobytes()
+        with self._changed:
+            stops = self._stops
+            while True:
+                room = self._ahead - self._pending()
+                if room > 0 and sound:
+                    piece = sound[: min(room * SAMPLE_BYTES, LARGEST_PACKET_BYTES // 2)]
+                    sound = sound[len(piece) :]
+                    self._send(PLAY + piece)
+                    self._written += len(piece) // SAMPLE_BYTES
+                elif sound:
+                    self._changed.wait(max(1 - room, self._ahead // 10) / self._clock_hz)
+                if self._gone:
+                    raise self._lost()
+                if not sound or self._stops != stops:
+                    return
+
+    def played(self) -> int:
+        with self._changed:
+            return self._written - self._pending()
+
+    def pending(self) -> int:
+        with self._changed:
+            if self._gone:
+                raise self._lost()
+            return self._pending()
+
+    def heard_at_s(self, sample: int) -> float | None:
+        with self._changed:
+            return self._heard.at_s(sample, time.monotonic())
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stops += 1
+            mine = self._stops
+            self._send(STOP)
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: self._gone or self._stops_answered >= mine, ANSWER_S) or self._gone:
+                raise self._lost()
+
+    def close(self) -> None:
+        self._link.close()

@@ -1,0 +1,162 @@
+"""Finding a model on disk and telling whether it can be what it claims to be, without loading or hashing it.
+
+Every worker runs this when it starts, so a look at names, sizes and first bytes must do;
+`assistant models verify` hashes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+
+from assistant.catalogue.read import Entry, Kind, read
+from assistant.config import CHECKOUT, is_path
+from assistant.errors import ModelError
+
+TEST_MODELS = CHECKOUT / "tests" / "models"
+_TEST_NAMES: dict[Kind, str] = {
+    "stt": "whisper-tiny-test",
+    "llm": "tiny-chat-q8_0.gguf",
+    "tts": "en_US-tiny-medium.onnx",
+}
+_NOUNS: dict[Kind, str] = {"stt": "speech recogniser", "llm": "language model", "tts": "voice"}
+
+
+class Located(msgspec.Struct, frozen=True):
+    """A model that is complete on disk.
+
+    `path` is a GGUF file ("llm"), a CTranslate2 folder ("stt") or an .onnx file ("tts"); `template` is ""
+    unless the catalogue states one; `test_model` says that it is one of the tiny ones made for tests.
+    """
+
+    kind: Kind
+    name: str
+    path: Path
+    template: str
+    test_model: bool
+
+
+def locate(kind: Kind, wanted: str, folder: Path) -> Located:
+    """The model that config.toml's `[kind] model = wanted` means; downloaded ones live in `folder`.
+
+    "auto" is the catalogue's choice once that is on disk, else a tiny test model.  Raises `ModelError`.
+    """
+    if is_path(wanted):
+        path = Path(wanted).expanduser()
+        _check(kind, path)
+        return Located(kind, path.name, path, "", test_model=False)
+    catalogue = read()
+    if wanted != "auto":
+        return _in_folder(catalogue.entry(wanted, kind), folder)
+    entry = catalogue.auto_entry(kind)
+    if absent(entry, folder):
+        path = TEST_MODELS / _TEST_NAMES[kind]
+        if path.exists():
+            _check(kind, path)
+            return Located(kind, path.stem, path, "", test_model=True)
+    return _in_folder(entry, folder)
+
+
+def absent(entry: Entry, folder: Path) -> list[Path]:
+    """The files of `entry` that are not on disk at all."""
+    return [place for file in entry.files if not (place := entry.place(file, folder)).exists()]
+
+
+def _in_folder(entry: Entry, folder: Path) -> Located:
+    pull = f"`assistant models pull {entry.name}`"
+    lacking = absent(entry, folder)
+    if len(lacking) == len(entry.files):
+        raise ModelError(f"The model {entry.name} is not on disk; fetch it with {pull}.")
+    if lacking:
+        raise ModelError(f"The model {entry.name} lacks {lacking[0].name}; complete it with {pull}.")
+    for file in entry.files:
+        place = entry.place(file, folder)
+        size = _size_bytes(place)
+        if size != file.size_bytes:
+            raise ModelError(
+                f"{place} is damaged: it has {size} bytes, not {file.size_bytes}; fetch it again with {pull}."
+            )
+    path = folder / entry.name
+    if entry.kind != "stt":
+        path = entry.place(entry.files[0], folder)
+    _check(entry.kind, path, f"fetch it again with {pull}")
+    return Located(entry.kind, entry.name, path, entry.template, test_model=False)
+
+
+def _check(
+    kind: Kind, path: Path, remedy: str = "give the path of another, or a name that `assistant models` lists"
+) -> None:
+    """Raise `ModelError` unless `path` looks like a model of its kind."""
+    if not path.exists():
+        raise ModelError(f"There is no {_NOUNS[kind]} {path}; {remedy}.")
+    reason = {"stt": _flaw_of_whisper, "llm": _flaw_of_gguf, "tts": _flaw_of_voice}[kind](path)
+    if reason:
+        raise ModelError(f"{path} cannot be used as a {_NOUNS[kind]}: {reason}; {remedy}.")
+
+
+def _flaw_of_gguf(path: Path) -> str:
+    if path.is_dir():
+        return "it is a folder, not a GGUF file"
+    # "GGUF", version, number of tensors, number of keys: ggml/include/gguf.h
+    start = _first_bytes(path, 24)
+    if start[:4] != b"GGUF":
+        return "it is no GGUF file"
+    return "" if len(start) == 24 else "it is cut short"
+
+
+def _flaw_of_whisper(path: Path) -> str:
+    if not path.is_dir():
+        return "it is a file, not the folder of a CTranslate2 model"
+    # Without tokenizer.json the recogniser would ask the internet for one.
+    for name in ("model.bin", "config.json", "tokenizer.json"):
+        if not (path / name).is_file():
+            return f"{name} is missing in it"
+    if not any((path / f"vocabulary.{ending}").is_file() for ending in ("json", "txt")):
+        return "vocabulary.json (or vocabulary.txt) is missing in it"
+    # A CTranslate2 binary begins with its version and the name of what it is: ctranslate2/specs/model_spec.py
+    if b"WhisperSpec" not in _first_bytes(path / "model.bin", 32):
+        return "model.bin is not a Whisper model of CTranslate2"
+    return "" if _is_json(path / "config.json") else "config.json is not valid JSON"
+
+
+def _flaw_of_voice(path: Path) -> str:
+    if path.is_dir():
+        return "it is a folder, not an .onnx file"
+    beside = path.with_name(path.name + ".json")
+    if not beside.is_file():
+        return f"{beside.name} is missing beside it"
+    # An ONNX file begins with its format's version: field 1 of a protobuf message, a number, hence 8.
+    if _first_bytes(path, 1) != b"\x08":
+        return "it is no ONNX file"
+    return "" if _is_json(beside) else f"{beside.name} is not valid JSON"
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _first_bytes(path: Path, count: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    except ValueError:
+        return False
+    return True
+
+
+def _unreadable(path: Path, error: OSError) -> ModelError:
+    return ModelError(f"{path} cannot be read: {error.strerror}; check its permissions.")

@@ -1,0 +1,214 @@
+"""One file on its way from a server: resumed where it stopped, checked before it counts.
+
+It grows as `<name>.part` and takes its name only when its size and SHA-256 are right and it is on the disk:
+a file under its own name is complete.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import os
+import re
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Protocol
+
+from assistant.catalogue.read import MISSING, ModelFile
+from assistant.errors import DownloadError
+
+TIMEOUT_S = 30.0
+ATTEMPTS = 5
+BLOCK_BYTES = 256 * 1024
+ENOUGH_BYTES = 1024 * 1024
+"""An attempt that brought this much was no failure: only fruitless ones in a row are counted."""
+
+
+class Progress(Protocol):
+    """Who wants to know how far a download is."""
+
+    def reached(self, file: ModelFile, done_bytes: int) -> None:
+        """So much of `file` is on disk."""
+
+    def note(self, sentence: str) -> None:
+        """Something happened that a person should read."""
+
+
+class _Hiccup(Exception):
+    """This attempt failed, the next one may not."""
+
+
+class Transfer:
+    """One file on its way from `source` to `place`."""
+
+    def __init__(
+        self, source: str, file: ModelFile, place: Path, progress: Progress, wait: Callable[[float], None]
+    ) -> None:
+        self.source, self.file, self.place, self.progress, self.wait = source, file, place, progress, wait
+        self.part = place.with_name(place.name + ".part")
+
+    def run(self) -> None:
+        """Fetch it.  Raises `DownloadError`, or `OSError` if the disk takes no more; what came stays as .part."""
+        with self.part.open("ab") as out:
+            # Another process may have finished, and renamed the file, between our opening and our locking it.
+            if not _locked(out) or not self.part.exists():
+                raise self._error("another process is fetching it", "wait for that to end")
+            self._complete(out)
+            os.fsync(out.fileno())
+            self.part.replace(self.place)
+        _sync_folder(self.place.parent)
+
+    def _complete(self, out: IO[bytes]) -> None:
+        """Leave the whole, right file in `out`."""
+        for last in (False, True):
+            self._fill(out)
+            reason = damage(self.file, self.part)
+            if not reason:
+                return
+            out.truncate(0)
+            if not last:
+                self.progress.note(f"{self.file.name} came and {reason}; fetching it again.")
+        raise self._error(
+            "the server gave a file whose SHA-256 is wrong, twice",
+            "try later, or another mirror in HF_ENDPOINT",
+        )
+
+    def _fill(self, out: IO[bytes]) -> None:
+        """Bring `out` to the file's size, in as many attempts as it takes while they bring something."""
+        fruitless = 0
+        while (had := _length(out)) != self.file.size_bytes:
+            try:
+                self._attempt(out, had if had < self.file.size_bytes else 0)
+            except _Hiccup as hiccup:
+                fruitless = 0 if _length(out) - had >= ENOUGH_BYTES else fruitless + 1
+                if fruitless >= ATTEMPTS:
+                    raise self._error(
+                        f"{hiccup} ({ATTEMPTS} attempts)",
+                        "check the network and run the same command again, it goes on where it stopped",
+                    ) from None
+                self.wait(2.0**fruitless)
+
+    def _attempt(self, out: IO[bytes], start: int) -> None:
+        """Ask for the bytes from `start` on and write what comes.  Raises `_Hiccup` or `DownloadError`."""
+        headers = {"User-Agent": "raspberry-assistant", "Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        try:
+            response = urllib.request.urlopen(
+                urllib.request.Request(self.source, headers=headers), timeout=TIMEOUT_S
+            )
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 416:
+                # What is there is more than the server has: it cannot be the file's beginning.
+                out.truncate(0)
+            elif error.code < 500 and error.code not in (408, 425, 429):
+                raise self._error(
+                    f"the server answered {error.code} {error.reason}", "try a mirror in HF_ENDPOINT"
+                ) from None
+            raise _Hiccup(f"the server answered {error.code} {error.reason}") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise self._lost(error) from None
+        with response:
+            start = self._agreed_start(response, start)
+            out.truncate(start)
+            self._copy(response, out, start)
+
+    def _agreed_start(self, response: http.client.HTTPResponse, start: int) -> int:
+        """The offset that `response` begins at; refuses one that cannot be the file."""
+        kind = response.headers.get_content_type()
+        if kind == "text/html":
+            raise self._error(
+                "a web page came instead of it",
+                "see whether the network wants a log-in or HF_ENDPOINT is wrong",
+            )
+        total: int | None = None
+        if response.status == 206:
+            given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+            if given is None or int(given[1]) != start:
+                raise _Hiccup("the server sent another part than was asked for")
+            total = None if given[2] == "*" else int(given[2])
+        else:
+            start = 0
+            length = response.headers.get("Content-Length", "")
+            total = int(length) if length.isdigit() else None
+        if total not in (None, self.file.size_bytes):
+            raise self._error(
+                f"the server has a file of {total} bytes instead of {self.file.size_bytes}",
+                "try later, or another mirror in HF_ENDPOINT",
+            )
+        return start
+
+    def _copy(self, response: http.client.HTTPResponse, out: IO[bytes], done: int) -> None:
+        """Write what `response` brings behind the `done` bytes of `out`; never more than the file has."""
+        while done < self.file.size_bytes:
+            try:
+                block = response.read(min(BLOCK_BYTES, self.file.size_bytes - done))
+            except (OSError, http.client.HTTPException) as error:
+                raise self._lost(error) from None
+            if not block:
+                raise _Hiccup("the connection broke off")
+            out.write(block)
+            out.flush()
+            done += len(block)
+            self.progress.reached(self.file, done)
+
+    def _lost(self, error: Exception) -> _Hiccup | DownloadError:
+        """What a failure of the network means."""
+        cause = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            # A Raspberry Pi without network time starts in the past, where no certificate is valid yet.
+            return self._error("the server's certificate is not valid", "check this machine's date and time")
+        if isinstance(cause, TimeoutError):
+            return _Hiccup("the server did not answer in time")
+        return _Hiccup(
+            f"the connection failed ({getattr(cause, 'strerror', None) or cause or type(cause).__name__})"
+        )
+
+    def _error(self, why: str, remedy: str) -> DownloadError:
+        return DownloadError(f"{self.file.name} could not be fetched: {why}; {remedy}.")
+
+
+def damage(file: ModelFile, place: Path) -> str:
+    """What is wrong with `file` at `place`, as the end of a sentence; "" if nothing.  Reads all of it."""
+    try:
+        size = place.stat().st_size
+        if size != file.size_bytes:
+            return f"has {size} bytes, not {file.size_bytes}"
+        if file.sha256 != MISSING and _sha256(place) != file.sha256:
+            return "is damaged (its SHA-256 is wrong)"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return ""
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _locked(out: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _length(out: IO[bytes]) -> int:
+    return os.fstat(out.fileno()).st_size
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

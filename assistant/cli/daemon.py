@@ -1,0 +1,80 @@
+"""`assistant daemon`: the hub's process, for systemd or another command to start."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assistant.messages import STAGES, Stage
+
+if TYPE_CHECKING:
+    from assistant.config import Config
+
+HELP = "run the daemon that the stages connect to (what systemd starts)"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--socket", type=Path, help="listen here instead of where config.toml says")
+    parser.add_argument(
+        "--workers",
+        default=",".join(STAGES),
+        metavar="STAGES",
+        help='stages to start at once (others when needed), "none" when systemd starts them; default: all',
+    )
+    parser.add_argument("--card", type=Path, metavar="DIR", help="use the sound card that `assistant run` serves in DIR")
+    parser.add_argument("--owned", action="store_true", help="end when standard input does")
+
+
+def run(words: argparse.Namespace) -> int:
+    import msgspec
+
+    from assistant import service
+    from assistant.config import load, socket_path
+    from assistant.daemon.daemon import Daemon
+
+    config = load(words.config)
+    if words.card is not None:
+        config = msgspec.structs.replace(config, audio=_on_card(config, words.card))
+    level = "debug" if words.debug else "warning" if words.owned else config.log.level
+    service.log_to_stderr(level, "assistant")
+    service.ignore_sigint() if words.owned else None
+    daemon = Daemon(config, words.socket or socket_path(config), _stages(words.workers), words.debug)
+    asyncio.run(_serve(daemon, words.owned))
+    return 0
+
+
+def _stages(names: str) -> list[Stage] | None:
+    if names == "none":
+        return None
+    wanted = [name for name in names.split(",") if name]
+    return [stage for stage in STAGES if stage in wanted]
+
+
+def _on_card(config: Config, folder: Path) -> object:
+    import msgspec
+
+    return msgspec.structs.replace(
+        config.audio,
+        microphone=f"card:{folder / 'microphone.sock'}",
+        speaker=f"card:{folder / 'speaker.sock'}",
+        half_duplex=False,  # a recording cannot hear the answer
+    )
+
+
+async def _serve(daemon: object, owned: bool) -> None:
+    import signal
+
+    from assistant.daemon.daemon import Daemon
+
+    assert isinstance(daemon, Daemon)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if owned:
+        loop.add_reader(sys.stdin.fileno(), lambda: os.read(sys.stdin.fileno(), 4096) or stop.set())
+    await daemon.run(stop)

@@ -1,0 +1,136 @@
+"""`assistant run`: the whole appliance on recorded sound."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from assistant.audio.card import SoundCard
+    from assistant.cli.timeline import Timeline
+    from assistant.config import Config
+    from assistant.messages import AnyMessage
+    from assistant.queues.link import Link
+
+HELP = "answer recorded questions: the whole appliance with files as microphone and speaker"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--mic", required=True, metavar="FILE", help='a recording, a FIFO, or "-": a WAV stream')
+    parser.add_argument(
+        "--speaker", default="", metavar="OUT.wav", help='where the answers go: a file, a FIFO, or "-"'
+    )
+    parser.add_argument("--speed", type=_speed, default=1.0, metavar="N", help="feed a file N times as fast")
+    parser.add_argument("--json", action="store_true", help="a line of JSON per event")
+
+
+def run(words: argparse.Namespace) -> int:
+    from assistant.audio.card import SoundCard
+    from assistant.client import OwnDaemon
+    from assistant.config import load, runtime_folder
+    from assistant.messages import STAGES
+    from assistant.service import stop_on_sigterm
+
+    stop_on_sigterm()
+    config = load(words.config)
+    with tempfile.TemporaryDirectory(prefix="assistant-card-", dir=runtime_folder()) as folder:
+        card = SoundCard(words.mic, words.speaker, _voice_rate_hz(config), words.speed, Path(folder))
+        try:
+            daemon = OwnDaemon(words.config, STAGES, card=Path(folder), debug=words.debug)
+            try:
+                show = Show(words.json, sys.stderr if words.speaker == "-" else sys.stdout)
+                _answer_all(daemon.connect("watcher"), card, show)
+            finally:
+                daemon.stop()
+        finally:
+            card.close()
+    return 0
+
+
+def _answer_all(link: Link, card: SoundCard, show: Show) -> None:
+    """Until the microphone has ended and every turn is done."""
+    from assistant.errors import ModelError
+    from assistant.messages import STAGES, MicrophoneEnded, StageState
+
+    missing = set(STAGES)
+    ended = False
+    while not (ended and show.timeline.started == show.timeline.finished):
+        message = link.notice()
+        if isinstance(message, StageState):
+            if message.state == "gone" and message.detail:
+                raise ModelError(message.detail)
+            if message.state == "ready" and missing:
+                missing.discard(message.stage)
+                if not missing:
+                    card.start()
+                    show.listening()
+        elif isinstance(message, MicrophoneEnded):
+            ended = True
+        elif message is not None:
+            show.message(message)
+
+
+class Show:
+    """Prints what happens, for people or for programs."""
+
+    def __init__(self, as_json: bool, out: TextIO) -> None:
+        from assistant.cli.timeline import Timeline
+
+        self.timeline: Timeline = Timeline()
+        self._as_json = as_json
+        self._out = out
+
+    def listening(self) -> None:
+        """The appliance listens."""
+        if self._as_json:
+            self._line(json.dumps({"event": "listening", "t": round(time.monotonic(), 6), "turn": 0, "text": ""}))
+        else:
+            self._line("Listening.")
+
+    def message(self, message: AnyMessage) -> None:
+        """Show what `message` says."""
+        from assistant.text.clean import printable
+
+        for event in self.timeline.feed(message):
+            turn = int(event["turn"])
+            text = printable(str(event["text"]))
+            if self._as_json:
+                self._line(json.dumps(event, ensure_ascii=False))
+            elif event["event"] == "transcript":
+                self._line(f"Turn {turn}\n  heard:  {text or '(nothing)'}")
+            elif event["event"] == "answer":
+                self._line(f"  answer: {text}")
+            elif event["event"] == "done":
+                for line in (*self.timeline.lines(turn), *([f"  failed: {text}"] if text else [])):
+                    self._line(line)
+            if event["event"] == "done":
+                self.timeline.forget(turn)
+
+    def _line(self, text: str) -> None:
+        print(text, file=self._out, flush=True)
+
+
+def _voice_rate_hz(config: Config) -> int:
+    """The rate of the voice in use, so that what it says is written as it is."""
+    from assistant.catalogue.locate import locate
+    from assistant.config import models_folder
+    from assistant.errors import ModelError
+
+    voice = locate("tts", config.tts.model, models_folder(config)).path
+    description = voice.with_name(voice.name + ".json")
+    try:
+        return int(json.loads(description.read_text(encoding="utf-8"))["audio"]["sample_rate"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ModelError(f"{description} does not say the voice's sample rate; fetch the voice again.") from None
+
+
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not 0.1 <= speed <= 100:
+        raise argparse.ArgumentTypeError("the speed must be from 0.1 to 100")
+    return speed

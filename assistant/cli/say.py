@@ -1,0 +1,28 @@
+"""`assistant say`: speak text."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from assistant.errors import AnswerError
+
+HELP = "speak text, or write it to a file"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spoken", metavar="text", help='what to say, or "-" to read it from standard input')
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.wav", help="write WAV instead of speaking")
+
+
+def run(words: argparse.Namespace) -> int:
+    from assistant.client import Assistant
+    from assistant.text.clean import clean_question
+
+    text = sys.stdin.buffer.read().decode(errors="replace") if words.spoken == "-" else words.spoken
+    if not clean_question(text):
+        raise AnswerError('There is nothing to say: write the text in quotes: assistant say "Hello."')
+    with Assistant.open(words.config, workers=["tts"], debug=words.debug) as assistant:
+        assistant.say(text, words.output)
+    return 0

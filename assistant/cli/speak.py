@@ -1,0 +1,53 @@
+"""`assistant`: speaking and listening, in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from assistant.queues.link import Link
+
+
+def run(words: argparse.Namespace) -> int:
+    from assistant.client import OwnDaemon, attach
+    from assistant.config import load, socket_path
+    from assistant.errors import DaemonError
+    from assistant.messages import STAGES
+    from assistant.service import stop_on_sigterm
+
+    stop_on_sigterm()
+    config = load(words.config)
+    if (running := attach(config, "watcher")) is not None:
+        running.close()
+        raise DaemonError("The assistant runs already; type to it with `assistant --text`, or stop it first.")
+    print("Starting …  (Ctrl-C ends)", flush=True)
+    daemon = OwnDaemon(words.config, STAGES, socket=socket_path(config), debug=words.debug)
+    try:
+        _watch(daemon.connect("watcher"))
+    finally:
+        daemon.stop()
+    return 0
+
+
+def _watch(link: Link) -> None:
+    """Show the conversation until Ctrl-C; ends with `AssistantError` if a stage cannot work at all."""
+    from assistant.errors import ModelError
+    from assistant.messages import STAGES, Sentence, StageState, Transcript, TurnFinished
+    from assistant.text.clean import printable
+
+    missing = set(STAGES)
+    while True:
+        match link.notice():
+            case StageState(stage, "ready") if stage in missing:
+                missing.discard(stage)
+                if not missing:
+                    print("Listening.", flush=True)
+            case StageState(_, "gone", detail) if detail:
+                raise ModelError(detail)
+            case Transcript(_, _, text) if text:
+                print(f"\nYou:       {printable(text)}", flush=True)
+            case Sentence(_, _, index, text) if text:
+                print(f"{'Assistant: ' if index == 0 else '           '}{printable(text)}", flush=True)
+            case TurnFinished(_, _, "failed", failure):
+                print(f"           ({printable(failure)})", flush=True)

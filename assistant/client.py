@@ -1,0 +1,225 @@
+"""The assistant for programs: three lines of Python, and what the command line itself is built on.
+
+Attaches to a running daemon; where there is none, runs one of its own for as long as it is open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from assistant import config as configuration
+from assistant.config import Config
+from assistant.errors import AnswerError, AudioError, DaemonError
+from assistant.messages import (
+    AnyMessage,
+    Ask,
+    ForgetConversation,
+    Say,
+    Speech,
+    Stage,
+    StopTurn,
+    Token,
+    Transcript,
+    TurnAccepted,
+    TurnFinished,
+)
+from assistant.queues.link import Link
+from assistant.queues.socket import connect
+from assistant.queues.wire import Role
+
+if TYPE_CHECKING:
+    from assistant.segments import Segment
+
+INSTALLED_SOCKET = Path("/run/assistant/assistant.sock")
+START_WITHIN_S = 30.0
+STOP_WITHIN_S = 2.0
+
+
+class OwnDaemon:
+    """A daemon that lives as long as this object; it ends by itself when this process does.
+
+    `workers` are started at once, others when needed.  `card` is the folder of a sound card to use (`audio.card`).
+    """
+
+    def __init__(
+        self,
+        config_path: Path | None,
+        workers: Iterable[Stage],
+        socket: Path | None = None,
+        card: Path | None = None,
+        debug: bool = False,
+    ) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="assistant-", dir=configuration.runtime_folder()))
+        self.socket = socket or self._folder / "daemon.sock"
+        command = [sys.executable, "-m", "assistant"]
+        if config_path is not None:
+            command += ["--config", str(config_path)]
+        if debug:
+            command.append("--debug")
+        command += ["daemon", "--owned", "--socket", str(self.socket), "--workers", ",".join(workers)]
+        if card is not None:
+            command += ["--card", str(card)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+    def connect(self, role: Role) -> Link:
+        """A connection to it, waiting until it listens.  Raises `DaemonError`."""
+        give_up_s = time.monotonic() + START_WITHIN_S
+        while True:
+            if self._process.poll() is not None:
+                raise DaemonError("The daemon could not start; the line above says why.")
+            try:
+                return connect(self.socket, role)
+            except DaemonError:
+                if time.monotonic() > give_up_s:
+                    raise
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.01)
+
+    def stop(self) -> None:
+        """End it and its workers, within two seconds."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Assistant:
+    """Ask, speak and transcribe.  Open it with `Assistant.open()`; not to be shared by threads."""
+
+    def __init__(self, link: Link, config: Config, own: OwnDaemon | None) -> None:
+        self._link = link
+        self._config = config
+        self._own = own
+
+    @classmethod
+    def open(
+        cls, config: Path | str | None = None, *, workers: Iterable[Stage] = (), debug: bool = False
+    ) -> Assistant:
+        """Attach to the running daemon, else run one; `config` names another config.toml.
+
+        `workers` are the stages that an own daemon starts at once rather than when first needed.
+        Raises `ConfigError`, `DaemonError`.
+        """
+        path = Path(config) if config is not None else None
+        settings = configuration.load(path)
+        if (link := attach(settings, "client")) is not None:
+            return cls(link, settings, None)
+        own = OwnDaemon(path, workers, debug=debug)
+        try:
+            return cls(own.connect("client"), settings, own)
+        except BaseException:
+            own.stop()
+            raise
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether it uses a daemon that others may use too."""
+        return self._own is None
+
+    def ask(self, question: str) -> Iterator[str]:
+        """The answer, piece by piece as it is made; stops being made when the iterator is closed.
+
+        Earlier questions of this object are remembered.  Raises `AnswerError`, `QueueFull`, `DaemonError`.
+        """
+        for message in self._turn(Ask(question)):
+            if isinstance(message, Token):
+                yield message.text
+
+    def forget(self) -> None:
+        """Begin a new conversation."""
+        self._link.post(ForgetConversation(), confirm=True)
+
+    def say(self, text: str, file: Path | str | None = None) -> None:
+        """Speak `text`, returning when it has been heard; with `file`, write it there as WAV instead."""
+        if file is None:
+            for _ in self._turn(Say(text, to_client=False)):
+                pass
+            return
+        import numpy as np
+
+        from assistant.audio.files import write_wav
+
+        parts = [m for m in self._turn(Say(text, to_client=True)) if isinstance(m, Speech)]
+        if not parts:
+            raise AnswerError("There is nothing to say: the text has no words.")
+        pcm = np.concatenate([np.frombuffer(part.pcm, np.int16) for part in parts])
+        write_wav(Path(file), pcm, parts[0].rate_hz)
+
+    def transcribe(self, file: Path | str) -> str:
+        """The words in a recording: WAV, FLAC, MP3 or OGG of any rate and channel count.  Raises `AudioError`."""
+        return " ".join(segment.text for segment in self.segments(file))
+
+    def segments(self, file: Path | str) -> Iterator[Segment]:
+        """The same, stretch of speech by stretch of speech, with times and confidence."""
+        from assistant.segments import Segment, speech_in
+
+        for sound in speech_in(Path(file), self._config.vad):
+            for message in self._turn(sound.request):
+                if isinstance(message, Transcript) and message.text:
+                    yield Segment(sound.start_s, sound.end_s, message.text, message.language, message.confidence)
+
+    def close(self) -> None:
+        """Detach; a daemon of one's own ends."""
+        self._link.close()
+        if self._own is not None:
+            self._own.stop()
+
+    def __enter__(self) -> Assistant:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _turn(self, request: AnyMessage) -> Iterator[AnyMessage]:
+        """All messages of the turn that `request` becomes."""
+        self._link.post(request, confirm=True)
+        turn = 0
+        try:
+            while True:
+                message = self._link.notice()
+                if isinstance(message, TurnAccepted):
+                    turn = message.turn
+                elif turn == 0 or getattr(message, "turn", 0) != turn:
+                    continue
+                elif isinstance(message, TurnFinished):
+                    turn = 0
+                    if message.outcome == "failed":
+                        raise AnswerError(message.failure)
+                    return
+                elif message is not None:
+                    yield message
+        finally:
+            if turn:
+                self._link.post(StopTurn(turn))
+
+
+def attach(config: Config, role: Role) -> Link | None:
+    """A connection to the user's or the installed daemon, None if neither runs.  Raises `DaemonError`."""
+    path = configuration.socket_path(config)
+    for candidate in (path, INSTALLED_SOCKET) if config.daemon.socket == "auto" else (path,):
+        if os.path.exists(candidate):
+            try:
+                return connect(candidate, role)
+            except DaemonError:
+                if candidate == INSTALLED_SOCKET:
+                    raise  # it runs, but not for us: say so rather than load a second model
+    return None
+
+
+__all__ = ["Assistant", "AudioError", "OwnDaemon", "attach"]

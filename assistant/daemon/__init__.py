@@ -1,0 +1,1 @@
+"""The hub: turns, conversations, supervision of the stages; it never imports an engine."""

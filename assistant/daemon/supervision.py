@@ -1,0 +1,119 @@
+"""Keeping the stages' workers alive where systemd does not: the same processes, started here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from assistant.messages import STAGES, Stage
+from assistant.service import EXIT_UNUSABLE
+
+log = logging.getLogger(__name__)
+
+IMMEDIATE_RESTARTS = 3
+"""A worker that dies before it is ready is replaced at once so often, then after ever longer pauses."""
+
+LONGEST_PAUSE_S = 10.0
+TERMINATE_WITHIN_S = 1.0
+
+
+def restart_pause_s(failures: int, exit_code: int) -> float:
+    """How long to wait before the next worker: not at all after a sudden death, longer the more often it fails.
+
+    `failures` counts the workers in a row that died before they were ready, this one included.
+    """
+    if exit_code == EXIT_UNUSABLE:
+        return LONGEST_PAUSE_S
+    if failures <= IMMEDIATE_RESTARTS:
+        return 0.0
+    return min(LONGEST_PAUSE_S, 0.25 * 2.0 ** (failures - IMMEDIATE_RESTARTS))
+
+
+class Supervisor:
+    """Starts a worker per stage, and another when it dies.  Stages not in `always` start when first needed.
+
+    `failing` is told when a stage's workers die again and again before they are ready.
+    """
+
+    def __init__(
+        self, socket: Path, always: Iterable[Stage], debug: bool, failing: Callable[[Stage, str], None]
+    ) -> None:
+        self._socket = socket
+        self._failing = failing
+        self._failures: dict[Stage, int] = dict.fromkeys(STAGES, 0)
+        self._always = frozenset(always)
+        self._debug = debug
+        self._tasks: dict[Stage, asyncio.Task[None]] = {}
+        self._processes: dict[Stage, asyncio.subprocess.Process] = {}
+
+    def start(self) -> None:
+        """Start what always runs."""
+        for stage in STAGES:
+            if stage in self._always:
+                self.need(stage)
+
+    def need(self, stage: Stage) -> None:
+        """There is work for the stage."""
+        if stage not in self._tasks:
+            self._tasks[stage] = asyncio.get_running_loop().create_task(self._keep_alive(stage))
+
+    def ready(self, stage: Stage) -> None:
+        """The stage's worker has started well."""
+        self._failures[stage] = 0
+
+    def kill(self, stage: Stage) -> None:
+        """End a worker that hangs; it will be replaced."""
+        if (process := self._processes.get(stage)) is not None and process.returncode is None:
+            process.kill()
+
+    async def stop(self) -> None:
+        """End all workers: politely, then not."""
+        for task in self._tasks.values():
+            task.cancel()
+        living = [process for process in self._processes.values() if process.returncode is None]
+        for process in living:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGCONT)  # a stopped process would not hear it
+        waiting = [asyncio.ensure_future(process.wait()) for process in living]
+        if waiting:
+            await asyncio.wait(waiting, timeout=TERMINATE_WITHIN_S)
+        for process in living:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+
+    async def _keep_alive(self, stage: Stage) -> None:
+        while True:
+            process = await asyncio.create_subprocess_exec(
+                *self._command(stage), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+            )
+            self._processes[stage] = process
+            self._failures[stage] += 1  # until it says that it is ready
+            code = await process.wait()
+            failures = self._failures[stage]
+            pause_s = restart_pause_s(failures, code)
+            log.info("%s ended (%s); the next one starts in %.1f s", stage, _how(code), pause_s)
+            if failures > IMMEDIATE_RESTARTS and code != EXIT_UNUSABLE:
+                self._failing(
+                    stage,
+                    f"The {stage} stage ended {failures} times while starting ({_how(code)}); see its log lines, "
+                    "and if memory is short choose a smaller model in config.toml.",
+                )
+            await asyncio.sleep(pause_s)
+
+    def _command(self, stage: Stage) -> list[str]:
+        command = [sys.executable, "-m", "assistant"]
+        if self._debug:
+            command.append("--debug")
+        return [*command, "worker", stage, "--socket", str(self._socket)]
+
+
+def _how(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -1,0 +1,117 @@
+"""One turn, as the daemon sees it, and what the daemon can do about one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from assistant.messages import Message, Stage
+
+
+class Kind(Enum):
+    """Where a turn came from, and where its answer goes."""
+
+    SPEECH = "spoken, answered aloud"
+    ASK = "typed, answered in text"
+    SAY = "typed, spoken aloud"
+    SYNTHESISE = "typed, spoken to the client"
+    RECOGNISE = "recorded, written to the client"
+
+
+@dataclass(slots=True)
+class Turn:
+    """A question and its answer.  `client` is 0 for the room."""
+
+    number: int
+    kind: Kind
+    client: int
+    text: str = ""
+    revision: int = 0
+    ended: bool = True
+    paused: bool = False
+    has_transcript: bool = False
+    asked: bool = False
+    answer: str = ""
+    sentences: list[str] = field(default_factory=list)
+    complete: bool = False
+    offered: int = 0
+    finished_sentences: int = 0
+    fraction: float = 0.0
+    apologising: bool = False
+    mute: bool = False
+    sounding: bool = False
+    failure: str = ""
+    held: list[Message] = field(default_factory=list)
+
+    @property
+    def is_aloud(self) -> bool:
+        """Whether its answer is for the speaker."""
+        return self.kind in (Kind.SPEECH, Kind.SAY)
+
+    @property
+    def is_waiting_for(self) -> Stage:
+        """The stage whose work it needs next."""
+        if self.kind is Kind.RECOGNISE or (self.kind is Kind.SPEECH and not self.has_transcript):
+            return "stt"
+        return "tts" if self.kind in (Kind.SAY, Kind.SYNTHESISE) or self.complete else "llm"
+
+    def forget_answer(self) -> None:
+        """Back to the question: what was made of it is stale."""
+        self.text, self.has_transcript, self.asked, self.paused, self.failure = "", False, False, False, ""
+        self.answer, self.sentences, self.complete = "", [], False
+        self.offered, self.finished_sentences, self.fraction = 0, 0, 0.0
+        self.held = []
+
+    def heard(self) -> tuple[str, bool]:
+        """What was heard of the answer, and whether it was cut off: whole sentences, and words of the one in the air."""
+        if not self.is_aloud:
+            return self.answer, not self.complete
+        parts = self.sentences[: self.finished_sentences]
+        if self.finished_sentences < len(self.sentences):
+            words = self.sentences[self.finished_sentences].split()
+            parts.append(" ".join(words[: int(len(words) * self.fraction)]))
+        whole = self.complete and self.finished_sentences == len(self.sentences)
+        return " ".join(part for part in parts if part), not whole
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue:
+    """Give a stage work; without `ttl_s` it waits as long as it must."""
+
+    stage: Stage
+    message: Message
+    ttl_s: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class CancelWork:
+    """All work on the turn up to this revision is stale."""
+
+    turn: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Tell a stage, ahead of its queue."""
+
+    stage: Stage
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Answer a client."""
+
+    client: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """An event for all watchers."""
+
+    message: Message
+
+
+Action = Enqueue | CancelWork | Notify | Tell | Publish

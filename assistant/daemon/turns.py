@@ -1,0 +1,497 @@
+"""The turn state machine: facts go in, actions come out.  Pure: no sockets, no clock, no engine.
+
+A spoken turn runs through: speech started → tentative pause (an utterance goes to stt, its transcript to llm, the
+sentences to tts, which holds them) → either the person goes on (the revision moves, all of that is stale) or the turn
+ends, and what was made may be heard.  Turns that end at the speaker stand in line: one has the floor.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+
+from assistant.daemon.history import ROOM, Histories
+from assistant.daemon.turn import Action, CancelWork, Enqueue, Kind, Notify, Publish, Tell, Turn
+from assistant.errors import AnswerError, QueueFull
+from assistant.messages import (
+    Ask,
+    Exchange,
+    Failure,
+    ForgetConversation,
+    Message,
+    MicrophoneEnded,
+    NextTurn,
+    PlaybackStarted,
+    Question,
+    Recognise,
+    Say,
+    Sentence,
+    Speech,
+    SpeechDropped,
+    SpeechResumed,
+    SpeechStarted,
+    Spoken,
+    Stage,
+    StopTurn,
+    Token,
+    Transcript,
+    TurnAccepted,
+    TurnEnded,
+    TurnFinished,
+    Utterance,
+)
+from assistant.text.clean import clean_question
+from assistant.text.sentences import split_sentences
+
+log = logging.getLogger(__name__)
+
+APOLOGY = "Sorry, something went wrong. Please ask again."
+SENTENCES_AHEAD = 3
+"""How many sentences tts may have: the one in the air, the one being made, and one so that it never waits."""
+
+MOST_TURNS = 32
+"""More turns than this at a time are refused; whoever asks is told."""
+
+VAD_BACK_WITHIN_S = 15.0
+VAD_RESUMES_WITHIN_S = 3.0
+"""A turn whose vad worker died ends if no successor comes back, or one came and did not take the turn up."""
+
+EVERY_REVISION = 2**31
+
+Outcome = Literal["answered", "nothing", "cancelled", "failed"]
+
+
+class Turns:
+    """All turns that are not over.  Each method takes a fact and gives back what is to be done, in order."""
+
+    def __init__(self, question_ttl_s: float) -> None:
+        self.histories = Histories()
+        self._ttl_s = question_ttl_s
+        self._turns: dict[int, Turn] = {}
+        self._line: list[Turn] = []
+        self._last_number = 0
+        self._vad_number = self._new_number()
+        self._open: Turn | None = None  # the turn whose speech vad hears now
+        self._orphan_ends_s: float | None = None  # when that turn is given up, its vad worker having died
+        self._settled = 0
+        self._unusable: dict[Stage, str] = {}
+        self._actions: list[Action] = []
+        self._now_s = 0.0
+
+    def turns(self) -> list[Turn]:
+        """Every turn that is not over."""
+        return list(self._turns.values())
+
+    # ------------------------------------------------------------ facts
+
+    def stage_joined(self, stage: Stage) -> list[Action]:
+        """A worker of the stage is connected."""
+        if stage == "vad":
+            self._tell_vad_next()
+            for turn in self._line:
+                if turn.sounding:
+                    self._do(Notify("vad", PlaybackStarted(turn.number, self._now_s)))
+        elif stage == "tts":
+            for turn in self._turns.values():
+                if turn.ended and turn.is_aloud:
+                    self._release(turn)
+        return self._drain()
+
+    def stage_left(self, stage: Stage, now_s: float) -> list[Action]:
+        """A worker is gone."""
+        if stage == "vad" and self._open is not None:
+            self._orphan_ends_s = now_s + VAD_BACK_WITHIN_S
+        return self._drain()
+
+    def stage_ready(self, stage: Stage, now_s: float) -> list[Action]:
+        """The stage's worker has its model and can work."""
+        self._unusable.pop(stage, None)
+        if stage == "vad" and self._orphan_ends_s is not None:
+            self._orphan_ends_s = now_s + VAD_RESUMES_WITHIN_S
+        return self._drain()
+
+    def stage_unusable(self, stage: Stage, reason: str, now_s: float) -> list[Action]:
+        """The stage cannot work at all (no model, no device): whoever needs it is told."""
+        self._now_s = now_s
+        self._unusable[stage] = reason
+        self._fail_the_stranded()
+        return self._drain()
+
+    def from_stage(self, stage: Stage, message: Message, now_s: float) -> list[Action]:
+        """A message that a worker posted."""
+        self._now_s = now_s
+        if isinstance(message, SpeechStarted):
+            self._speech_started(message)
+        elif isinstance(message, MicrophoneEnded):
+            self._do(Publish(message))
+        elif (turn := self._turns.get(getattr(message, "turn", -1))) is not None:
+            if isinstance(message, Failure):
+                self._fail(turn, stage, message.reason)
+            elif (handle := _HANDLERS.get(type(message))) is not None:
+                handle(self, turn, message)
+        return self._drain()
+
+    def from_client(self, client: int, message: Message, now_s: float) -> list[Action]:
+        """A client's request.  Raises `AnswerError` or `QueueFull`: it is refused, nothing has changed."""
+        self._now_s = now_s
+        if isinstance(message, ForgetConversation):
+            self.histories.forget(client)
+        elif isinstance(message, StopTurn):
+            turn = self._turns.get(message.turn)
+            if turn is not None and turn.client == client:
+                self._finish(turn, "cancelled")
+        elif isinstance(message, Ask):
+            self._ask(client, clean_question(message.text))
+        elif isinstance(message, Say):
+            self._say(client, message)
+        elif isinstance(message, Recognise):
+            turn = self._accept(Kind.RECOGNISE, client)
+            sound = Utterance(turn.number, 0, message.pcm, message.rate_hz, message.voiced_ms, now_s)
+            self._do(Enqueue("stt", sound))
+        else:
+            raise AnswerError(f"A client cannot send {type(message).__name__}.")
+        return self._drain()
+
+    def client_left(self, client: int) -> list[Action]:
+        """A client is gone, and with it what it asked for."""
+        for turn in [turn for turn in self._turns.values() if turn.client == client]:
+            self._finish(turn, "cancelled")
+        self.histories.forget(client)
+        return self._drain()
+
+    def again(self, message: Message) -> Message | None:
+        """A worker died on `message`: what its successor shall do, None if nothing is left of it."""
+        turn = self._turns.get(getattr(message, "turn", -1))
+        if turn is None or getattr(message, "revision", 0) < turn.revision:
+            return None
+        if isinstance(message, Question):
+            if turn.complete:
+                return None
+            return msgspec.structs.replace(
+                message, answer_so_far=turn.answer, next_sentence=len(turn.sentences)
+            )
+        if isinstance(message, Sentence):
+            if message.index < turn.finished_sentences:
+                return None
+            if message.index == turn.finished_sentences:
+                return msgspec.structs.replace(message, heard_fraction=turn.fraction)
+        return message
+
+    def set_aside(self, stage: Stage, message: Message, now_s: float) -> list[Action]:
+        """`message` killed two workers: whoever waits for it is told."""
+        self._now_s = now_s
+        turn = self._turns.get(getattr(message, "turn", -1))
+        if turn is not None:
+            log.warning("turn %d: %s died twice on the same message", turn.number, stage)
+            reason = f"The {stage} stage failed twice on this; try it in other words."
+            if turn.kind is Kind.SPEECH and turn.ended and not turn.apologising:
+                self._apologise(turn, reason)
+            else:
+                self._fail(turn, stage, reason)
+        return self._drain()
+
+    def lost(self, stage: Stage, message: Message, why: str, now_s: float) -> list[Action]:
+        """`message` will never be worked on: too old, or pushed out of a full queue."""
+        self._now_s = now_s
+        turn = self._turns.get(getattr(message, "turn", -1))
+        if turn is not None and getattr(message, "revision", 0) == turn.revision:
+            self._finish(turn, "failed", f"The {stage} stage did not get to it: {why}.")
+        return self._drain()
+
+    def tick(self, now_s: float) -> list[Action]:
+        """Time passes; to be called about once a second."""
+        self._now_s = now_s
+        self._fail_the_stranded()
+        turn = self._open
+        if turn is not None and self._orphan_ends_s is not None and now_s >= self._orphan_ends_s:
+            if turn.paused:
+                self._turn_ended(turn, TurnEnded(turn.number, turn.revision, now_s, now_s, self._settled))
+            else:
+                self._dropped(turn, SpeechDropped(turn.number, self._settled))
+            self._tell_vad_next()
+        return self._drain()
+
+    # ------------------------------------------------------------ speech comes in
+
+    def _speech_started(self, message: SpeechStarted) -> None:
+        if self._orphan_ends_s is not None and self._open is not None and message.turn == self._open.number:
+            self._orphan_ends_s = None  # vad's successor has taken up the open turn
+            self._tell_vad_next()
+            return
+        if message.turn != self._vad_number:
+            log.warning("vad began turn %d, which was not its next", message.turn)
+            return
+        turn = Turn(message.turn, Kind.SPEECH, ROOM, ended=False)
+        self._turns[turn.number] = turn
+        self._line.append(turn)
+        self._open = turn
+        self._vad_number = self._new_number()
+        self._do(Publish(message))
+        self._tell_vad_next()
+
+    def _utterance(self, turn: Turn, message: Utterance) -> None:
+        if turn.ended or message.revision < turn.revision:
+            return
+        self._move_to(turn, message.revision)
+        turn.paused = True
+        self._do(Enqueue("stt", message, self._ttl_s))
+
+    def _resumed(self, turn: Turn, message: SpeechResumed) -> None:
+        if not turn.ended:
+            self._move_to(turn, message.revision)
+            self._do(Publish(message))
+
+    def _move_to(self, turn: Turn, revision: int) -> None:
+        """The person went on speaking: what was made of what they had said until then is stale."""
+        if revision > turn.revision:
+            self._do(CancelWork(turn.number, revision - 1))
+            turn.forget_answer()
+            turn.revision = revision
+
+    def _turn_ended(self, turn: Turn, message: TurnEnded) -> None:
+        if turn.ended:
+            return
+        turn.ended = True
+        self._close_speech(message.settled)
+        self._do(Publish(message))
+        for held in turn.held:
+            self._do(Publish(held))
+        turn.held = []
+        if turn.failure:
+            self._apologise(turn, turn.failure)
+        elif turn.has_transcript and not turn.text:
+            self._finish(turn, "nothing")
+        else:
+            self._release(turn)
+            self._finish_if_heard(turn)
+
+    def _dropped(self, turn: Turn, message: SpeechDropped) -> None:
+        if not turn.ended:
+            self._close_speech(message.settled)
+            self._finish(turn, "nothing")
+
+    def _close_speech(self, settled: int) -> None:
+        self._settled = max(self._settled, settled)
+        self._open = None
+        self._orphan_ends_s = None
+
+    # ------------------------------------------------------------ words come out
+
+    def _transcript(self, turn: Turn, message: Transcript) -> None:
+        if turn.kind is Kind.RECOGNISE:
+            self._do(Tell(turn.client, message))
+            self._finish(turn, "answered")
+        elif message.revision == turn.revision and not turn.has_transcript:
+            turn.text = clean_question(message.text)
+            turn.has_transcript = True
+            self._event(turn, message)
+            if turn.text:
+                self._advance()
+            elif turn.ended:
+                self._finish(turn, "nothing")
+
+    def _token(self, turn: Turn, message: Token) -> None:
+        if message.revision == turn.revision and not turn.complete:
+            turn.answer += message.text
+            self._event(turn, message)
+
+    def _sentence(self, turn: Turn, message: Sentence) -> None:
+        if message.revision != turn.revision or turn.complete or message.index != len(turn.sentences):
+            return  # stale, or said already by a worker that died before it was acknowledged
+        if message.text:
+            turn.sentences.append(message.text)
+        turn.complete = message.last
+        self._event(turn, message)
+        if turn.kind is Kind.ASK:
+            if turn.complete:
+                self._finish(turn, "answered")
+        elif turn.complete and not turn.sentences:
+            self._fail(turn, "llm", "The language model had no answer.")
+        else:
+            self._offer(turn)
+            self._finish_if_heard(turn)
+
+    def _speech(self, turn: Turn, message: Speech) -> None:
+        if message.index != turn.finished_sentences:
+            return  # sent already, by a worker that died before it was acknowledged
+        self._do(Tell(turn.client, message))
+        turn.finished_sentences += 1
+        self._offer(turn)
+        self._finish_if_heard(turn)
+
+    def _playback_started(self, turn: Turn, message: PlaybackStarted) -> None:
+        if not turn.sounding:  # else a successor of tts, or a later sentence
+            turn.sounding = True
+            self._do(Publish(message))
+            self._do(Notify("vad", message))
+
+    def _spoken(self, turn: Turn, message: Spoken) -> None:
+        if message.revision != turn.revision or message.index != turn.finished_sentences:
+            return
+        turn.fraction = max(turn.fraction, message.fraction)
+        self._do(Publish(message))
+        if turn.fraction >= 1.0:
+            turn.finished_sentences += 1
+            turn.fraction = 0.0
+            self._offer(turn)
+            self._finish_if_heard(turn)
+
+    def _finish_if_heard(self, turn: Turn) -> None:
+        heard = turn.mute or turn.finished_sentences == len(turn.sentences)
+        if turn.ended and turn.complete and heard:
+            self._finish(turn, "failed" if turn.failure else "answered", turn.failure)
+
+    # ------------------------------------------------------------ requests
+
+    def _ask(self, client: int, text: str) -> None:
+        if "llm" in self._unusable:
+            raise AnswerError(self._unusable["llm"])
+        turn = self._accept(Kind.ASK, client)
+        turn.text = text
+        if text:
+            self._do(Enqueue("llm", Question(turn.number, 0, text, self.histories.of(client))))
+        else:
+            self._finish(turn, "nothing")
+
+    def _say(self, client: int, message: Say) -> None:
+        if "tts" in self._unusable:
+            raise AnswerError(self._unusable["tts"])
+        turn = self._accept(Kind.SYNTHESISE if message.to_client else Kind.SAY, client)
+        turn.sentences = split_sentences(clean_question(message.text))
+        turn.complete = True
+        if not turn.sentences:
+            self._finish(turn, "nothing")
+        elif turn.kind is Kind.SAY:
+            self._line.append(turn)
+            self._release(turn)
+            self._advance()
+        else:
+            self._offer(turn)
+
+    def _accept(self, kind: Kind, client: int) -> Turn:
+        if len(self._turns) >= MOST_TURNS:
+            raise QueueFull(f"{len(self._turns)} questions wait already; ask again when some are answered.")
+        turn = Turn(self._new_number(), kind, client)
+        self._turns[turn.number] = turn
+        self._do(Tell(client, TurnAccepted(turn.number)))
+        return turn
+
+    # ------------------------------------------------------------ common moves
+
+    def _advance(self) -> None:
+        """Work on the turn that has the floor: the next one may need its answer as history."""
+        if not self._line:
+            return
+        turn = self._line[0]
+        if turn.kind is Kind.SPEECH and turn.text and not turn.asked:
+            turn.asked = True
+            question = Question(turn.number, turn.revision, turn.text, self.histories.of(ROOM))
+            self._do(Enqueue("llm", question, self._ttl_s))
+        self._offer(turn)
+
+    def _offer(self, turn: Turn) -> None:
+        """Give tts the next sentences, a few at a time: what it does not have, it need not drop on cancelling."""
+        if turn.mute or (turn.is_aloud and turn is not self._line[0]):
+            return
+        while turn.offered < min(len(turn.sentences), turn.finished_sentences + SENTENCES_AHEAD):
+            index = turn.offered
+            last = turn.complete and index == len(turn.sentences) - 1
+            to_client = turn.kind is Kind.SYNTHESISE
+            sentence = Sentence(
+                turn.number, turn.revision, index, turn.sentences[index], last, to_client=to_client
+            )
+            turn.offered += 1
+            self._do(Enqueue("tts", sentence))
+
+    def _release(self, turn: Turn) -> None:
+        """What is made of this revision may be heard."""
+        self._do(Notify("tts", TurnEnded(turn.number, turn.revision, self._now_s, self._now_s)))
+
+    def _fail(self, turn: Turn, stage: Stage, reason: str) -> None:
+        log.warning("turn %d: %s", turn.number, reason)
+        turn.failure = reason
+        if turn.kind is not Kind.SPEECH:
+            self._finish(turn, "failed", reason)
+        elif stage == "tts":
+            turn.mute = True  # the answer can still be read
+            self._finish_if_heard(turn)
+        elif turn.ended:  # else the person still speaks, and may yet say something that works
+            self._apologise(turn, reason)
+
+    def _fail_the_stranded(self) -> None:
+        """Nobody waits for a stage that cannot work."""
+        for turn in list(self._turns.values()):
+            stage = turn.is_waiting_for
+            if stage in self._unusable and turn.number in self._turns and not turn.mute:
+                self._fail(turn, stage, self._unusable[stage])
+
+    def _apologise(self, turn: Turn, reason: str) -> None:
+        """Nobody is left in silence: say that it went wrong, in place of the rest of the answer."""
+        self._do(CancelWork(turn.number, turn.revision))
+        turn.revision += 1
+        turn.apologising, turn.failure, turn.complete, turn.asked = True, reason, True, True
+        turn.sentences, turn.offered, turn.finished_sentences, turn.fraction = [APOLOGY], 0, 0, 0.0
+        self._event(turn, Sentence(turn.number, turn.revision, 0, APOLOGY, last=True, at_s=self._now_s))
+        self._release(turn)
+        self._advance()
+
+    def _finish(self, turn: Turn, outcome: Outcome, failure: str = "") -> None:
+        del self._turns[turn.number]
+        if outcome != "answered":
+            self._do(CancelWork(turn.number, EVERY_REVISION))
+        if turn.kind in (Kind.SPEECH, Kind.ASK) and turn.text and not turn.apologising:
+            answer, cut_off = turn.heard()
+            if answer:
+                self.histories.add(turn.client, Exchange(turn.text, answer, cut_off))
+        finished = TurnFinished(turn.number, self._now_s, outcome, failure)
+        if turn.client != ROOM:
+            self._do(Tell(turn.client, finished))
+        if turn.is_aloud:
+            self._do(Publish(finished))
+            self._do(Notify("vad", finished))
+            self._line.remove(turn)
+            self._advance()
+
+    def _event(self, turn: Turn, message: Message) -> None:
+        """Show a step of the turn: to its client, or to the watchers once the revision is known to be final."""
+        if turn.client != ROOM:
+            self._do(Tell(turn.client, message))
+        elif turn.ended:
+            self._do(Publish(message))
+        else:
+            turn.held.append(message)
+
+    def _tell_vad_next(self) -> None:
+        if self._open is not None and self._orphan_ends_s is not None:
+            # a successor: it hears the open turn again, as a new revision of it
+            self._do(Notify("vad", NextTurn(self._open.number, self._open.revision + 1, self._settled)))
+        else:
+            self._do(Notify("vad", NextTurn(self._vad_number, 0, self._settled)))
+
+    def _new_number(self) -> int:
+        self._last_number += 1
+        return self._last_number
+
+    def _do(self, action: Action) -> None:
+        self._actions.append(action)
+
+    def _drain(self) -> list[Action]:
+        actions, self._actions = self._actions, []
+        return actions
+
+
+_HANDLERS: dict[type[Message], Callable[[Turns, Turn, Any], None]] = {
+    Utterance: Turns._utterance,
+    SpeechResumed: Turns._resumed,
+    TurnEnded: Turns._turn_ended,
+    SpeechDropped: Turns._dropped,
+    Transcript: Turns._transcript,
+    Token: Turns._token,
+    Sentence: Turns._sentence,
+    Speech: Turns._speech,
+    PlaybackStarted: Turns._playback_started,
+    Spoken: Turns._spoken,
+}

@@ -1,0 +1,1 @@
+"""The libraries that hear, think and speak: one file each, and nothing else imports them."""

@@ -1,0 +1,123 @@
+"""Text to speech with Piper.  The one file that imports piper and onnxruntime.
+
+A voice is two files, `NAME.onnx` and `NAME.onnx.json`; espeak-ng, which turns text into phonemes, and its
+dictionaries come with the library.  Nothing is fetched or written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
+from piper import PiperConfig, PiperVoice, SynthesisConfig
+
+from assistant.config import Tts
+from assistant.errors import ModelError
+
+# onnxruntime's errors have no base class of their own
+ONNX_ERRORS = (
+    onnx_errors.Fail,
+    onnx_errors.InvalidArgument,
+    onnx_errors.InvalidGraph,
+    onnx_errors.InvalidProtobuf,
+    onnx_errors.NoSuchFile,
+    onnx_errors.NotImplemented,
+    onnx_errors.RuntimeException,
+)
+
+VOICE_INPUTS = {"input", "input_lengths", "scales"}
+"""What every Piper model takes; one of several speakers takes "sid" as well."""
+
+
+class PiperEngine:
+    """One voice.  `rate_hz` is the rate of all that it says."""
+
+    rate_hz: int
+
+    def __init__(self, path: Path, settings: Tts) -> None:
+        """Load the voice in `path` (.onnx) and `path`.json.  Raises `ModelError`."""
+        config = _config(path)
+        self._voice = PiperVoice(session=_session(path, settings.threads), config=config)
+        self._synthesis = SynthesisConfig(
+            length_scale=config.length_scale / settings.speed, volume=settings.volume
+        )
+        self.rate_hz = config.sample_rate
+        try:
+            self._voice.phonemize("a")
+        except RuntimeError:
+            raise ModelError(
+                f'The voice {path} is for "{config.espeak_voice}", which espeak-ng does not know; '
+                "choose another voice."
+            ) from None
+
+    def warm(self) -> None:
+        """Speak a sentence to nobody, so that the first real one finds every buffer in place."""
+        for _ in self.speak("The assistant is ready when you are."):
+            pass
+
+    def speak(self, text: str) -> Iterator[npt.NDArray[np.int16]]:
+        """The sound of `text`, mono at `rate_hz`, one array for each sentence that Piper finds in it.
+
+        Whoever stops iterating stops the synthesis after the sentence at hand.  Text without letters or
+        digits yields nothing (espeak-ng would read "!!!" as "exclamation").
+        """
+        if not any(character.isalnum() for character in text):
+            return
+        # espeak-ng is C: text ends at a NUL there, and half a surrogate pair has no UTF-8
+        plain = text.replace("\0", " ").encode("utf-8", "ignore").decode()
+        for chunk in self._voice.synthesize(plain, self._synthesis):
+            sound: npt.NDArray[np.int16] = chunk.audio_int16_array
+            yield sound
+
+
+def _config(path: Path) -> PiperConfig:
+    described = path.with_name(path.name + ".json")
+    for file in (path, described):
+        if not file.is_file():
+            raise ModelError(f"The voice file {file} is missing; download the voice again.")
+    try:
+        config = PiperConfig.from_dict(json.loads(described.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ModelError(f"{described} does not describe a Piper voice; download the voice again.") from None
+    except OSError as error:
+        raise ModelError(f"The voice file {described} cannot be read: {error.strerror}.") from None
+    if config.phoneme_type.value not in ("espeak", "text"):
+        # the others need libraries that are not installed, one of them a download
+        raise ModelError(
+            f"The voice {path} needs {config.phoneme_type.value} phonemes, which the assistant cannot make; "
+            "choose a voice that uses espeak."
+        )
+    return config
+
+
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # two threads at most: speech recognition and the language model want the other cores
+    options.intra_op_num_threads = threads or (1 if len(os.sched_getaffinity(0)) <= 2 else 2)
+    options.inter_op_num_threads = 1
+    # a spinning thread would keep its core from the language model, which goes on while this sentence is made
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3  # errors; they are raised as well
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except ONNX_ERRORS as error:
+        raise ModelError(
+            f"The voice {path} is damaged ({_reason(error)}); delete it and download it again."
+        ) from None
+    names = {tensor.name for tensor in session.get_inputs()}
+    if not names >= VOICE_INPUTS:
+        raise ModelError(f"{path} is a model, but not a Piper voice; name a voice in tts.model.")
+    return session
+
+
+def _reason(error: Exception) -> str:
+    """The last part of "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Load model from … failed:…"."""
+    return str(error).splitlines()[0].rpartition("failed:")[2].rstrip(". ")

@@ -1,0 +1,1 @@
+"""How messages travel between the daemon and its stages; nothing outside this package knows."""

@@ -1,0 +1,212 @@
+"""The daemon's end of the embedded transport: one Unix stream socket, any number of peers, one asyncio loop.
+
+End-of-file on a connection *is* the news that a worker died, so redelivery needs no heartbeats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import grp
+import logging
+import os
+import pwd
+import socket
+import struct
+from pathlib import Path
+
+from assistant.errors import DaemonError
+from assistant.queues import wire
+from assistant.queues.broker import Broker, Peer
+
+log = logging.getLogger(__name__)
+
+SOCKET_BUFFER_BYTES = 1024 * 1024
+"""Asked of the kernel, which may give less: an utterance of some seconds then leaves in one call."""
+
+MAX_PATH_BYTES = 107
+"""`sun_path` of unix(7) is 108 bytes with its final zero."""
+
+HELLO_WITHIN_S = 5.0
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One peer: reads each frame straight into a buffer of its length, so that sound is copied once."""
+
+    def __init__(self, broker: Broker, group: int | None) -> None:
+        self._broker = broker
+        self._group = group
+        self._peer: Peer | None = None
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray(wire.HEADER_BYTES)
+        self._filled = 0
+        self._in_header = True
+        self._patience: asyncio.TimerHandle | None = None
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=2**40)  # the broker looks at backlog_bytes itself
+        sock = transport.get_extra_info("socket")
+        if not _is_allowed(sock, self._group):
+            log.warning("a process of another user tried to connect and was turned away")
+            transport.abort()
+            return
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
+        self._patience = asyncio.get_running_loop().call_later(HELLO_WITHIN_S, transport.abort)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return memoryview(self._buffer)[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._filled += nbytes
+        if self._filled < len(self._buffer):
+            return
+        try:
+            if self._in_header and (size := wire.body_bytes(self._buffer)) > 0:
+                self._buffer = bytearray(size)
+                self._in_header = False
+            else:
+                body = self._buffer if not self._in_header else b""
+                self._buffer = bytearray(wire.HEADER_BYTES)
+                self._in_header = True
+                self._filled = 0
+                self._receive(wire.decode_from_peer(body))
+        except wire.ProtocolError as error:
+            log.warning("a peer was dropped: %s", error)
+            self.close(abort=True)
+        self._filled = 0
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        if self._peer is not None:
+            self._broker.leave(self._peer)
+
+    def eof_received(self) -> bool:
+        return False
+
+    # the broker's side (`Port`)
+
+    def send(self, frame: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frame)
+
+    def close(self, abort: bool = False) -> None:
+        if self._transport is not None:
+            if abort:
+                self._transport.abort()
+            else:
+                self._transport.close()
+
+    def backlog_bytes(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def _receive(self, frame: wire.FromPeer) -> None:
+        if self._peer is not None:
+            self._broker.received(self._peer, frame)
+        elif isinstance(frame, wire.Hello):
+            if self._patience is not None:
+                self._patience.cancel()
+            self._peer = self._broker.join(frame, self)
+        else:
+            raise wire.ProtocolError("The peer did not say hello first.")
+
+
+class SocketServer:
+    """Listens on `path`; a context for the daemon's lifetime."""
+
+    def __init__(self, path: Path, broker: Broker) -> None:
+        self._path = path
+        self._broker = broker
+        self._server: asyncio.AbstractServer | None = None
+        self._lock: int | None = None
+
+    async def start(self) -> None:
+        """Bind and listen.  Raises `DaemonError`: the path is too long or taken by another daemon."""
+        check_path(self._path)
+        self._lock = _lock_beside(self._path)
+        group = _assistant_group()
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()  # left behind by a daemon that was killed: the lock says that none lives
+        old_mask = os.umask(0o117)
+        try:
+            self._server = await asyncio.get_running_loop().create_unix_server(
+                lambda: Connection(self._broker, group), str(self._path)
+            )
+        except OSError as error:
+            raise DaemonError(f"The daemon cannot listen on {self._path}: {error.strerror}.") from None
+        finally:
+            os.umask(old_mask)
+        if group is not None:
+            with contextlib.suppress(PermissionError):  # only root or a member may give it to the group
+                os.chown(self._path, -1, group)
+
+    async def stop(self) -> None:
+        """Stop listening, end all connections, remove the socket."""
+        if self._server is not None:
+            self._server.close()
+            for peer in self._broker.peers():
+                self._broker.dismiss(peer, "The daemon stops.")
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()
+        if self._lock is not None:
+            os.close(self._lock)
+
+
+def check_path(path: Path) -> None:
+    """Raises `DaemonError` where the kernel could not bind `path`."""
+    length = len(os.fsencode(path))
+    if length > MAX_PATH_BYTES:
+        raise DaemonError(
+            f"The socket path {path} is {length} bytes long, and Linux allows {MAX_PATH_BYTES}; "
+            "set a shorter one as daemon.socket in config.toml."
+        )
+
+
+def _lock_beside(path: Path) -> int:
+    """Hold `path`.lock for as long as the daemon lives: the kernel lets go of it whatever becomes of us."""
+    lock_path = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DaemonError(
+            f"The daemon cannot use {path.parent} for its socket: {error.strerror}; set another daemon.socket in config.toml."
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        pid = os.pread(lock, 32, 0).decode(errors="replace").strip()
+        os.close(lock)
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise DaemonError(f"{lock_path} cannot be locked: {error.strerror}.") from None
+        raise DaemonError(
+            f"Another daemon (process {pid or 'unknown'}) already listens on {path}; "
+            "use it with `assistant --text`, or stop it first."
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    return lock
+
+
+def _assistant_group() -> int | None:
+    with contextlib.suppress(KeyError):
+        return grp.getgrnam("assistant").gr_gid
+    return None
+
+
+def _is_allowed(sock: socket.socket, group: int | None) -> bool:
+    """Our own user, root, and members of the group `assistant` (`SO_PEERCRED` of unix(7))."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _pid, user, peer_group = struct.unpack("3i", credentials)
+    if user in (0, os.getuid()) or (group is not None and peer_group == group):
+        return True
+    with contextlib.suppress(KeyError):
+        return group is not None and group in os.getgrouplist(pwd.getpwuid(user).pw_name, peer_group)
+    return False

@@ -1,0 +1,55 @@
+"""llm: questions in, tokens and sentences out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from assistant.catalogue.locate import locate
+from assistant.config import models_folder
+from assistant.engines.llama import LlamaEngine
+from assistant.messages import AnyMessage, Question, Sentence, Token
+from assistant.queues.link import Delivery, Link
+from assistant.text.sentences import SentenceSplitter
+
+
+class LlmStage:
+    """Keeps nothing between questions but llama.cpp's cache of the prompt, which only saves time."""
+
+    acknowledges = False
+
+    def __init__(self, link: Link) -> None:
+        config = link.config
+        located = locate("llm", config.llm.model, models_folder(config))
+        self._link = link
+        self._engine = LlamaEngine(located.path, config.llm, located.template)
+        self._engine.warm()
+
+    def handle(self, delivery: Delivery) -> Iterator[AnyMessage]:
+        """Sentences go out as soon as they are whole; those that a dead predecessor sent are skipped by their index."""
+        question = delivery.message
+        assert isinstance(question, Question)
+        turn, revision = question.turn, question.revision
+
+        def cancelled() -> bool:
+            return self._link.cancelled(turn, revision)
+
+        splitter = SentenceSplitter()
+        ready = splitter.feed(question.answer_so_far)
+        index = 0
+        for piece in self._engine.answer(question.text, question.history, question.answer_so_far, cancelled):
+            yield Token(turn, revision, piece, time.monotonic())
+            for text in (*ready, *splitter.feed(piece)):
+                if index >= question.next_sentence:
+                    yield Sentence(turn, revision, index, text, last=False, at_s=time.monotonic())
+                index += 1
+            ready = []
+        if cancelled():
+            return
+        rest = [*ready, *splitter.end()]
+        for text in rest:
+            if index >= question.next_sentence:
+                yield Sentence(turn, revision, index, text, last=text is rest[-1], at_s=time.monotonic())
+            index += 1
+        if not rest or index <= question.next_sentence:
+            yield Sentence(turn, revision, max(index, question.next_sentence), "", last=True, at_s=time.monotonic())

@@ -1,0 +1,112 @@
+"""The loop that every worker process runs: join the daemon, load, work until the daemon goes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from assistant.errors import AssistantError, QueueFull
+from assistant.messages import AnyMessage, Failure, Stage, StageState
+from assistant.queues.link import Delivery, Disconnected, Link
+from assistant.queues.socket import connect
+from assistant.service import EXIT_UNUSABLE
+
+log = logging.getLogger(__name__)
+
+
+class Handler(Protocol):
+    """A stage that works on what it is given.  Exhausting the iterator acknowledges the message, unless the stage
+
+    `acknowledges` by itself, later, when the effect has happened.
+    """
+
+    acknowledges: bool
+
+    def handle(self, delivery: Delivery) -> Iterator[AnyMessage]: ...
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """A stage that nothing is given to: it makes messages of what it hears."""
+
+    def listen(self) -> Iterator[AnyMessage]: ...
+
+
+def work(stage: Stage, socket: Path) -> int:
+    """Be the worker of `stage` for the daemon at `socket`; gives back the process's exit code.
+
+    Raises `DaemonError` when there is no daemon to work for.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"  # a library that would fetch something must fail instead
+    threading.excepthook = _end_process
+    link = connect(socket, stage)
+    try:
+        try:
+            worker = _build(stage)(link)
+        except ImportError as error:
+            link.post(StageState(stage, "gone", f"The {stage} stage lacks a package ({error}); run ./install.sh again."))
+            return EXIT_UNUSABLE
+        except AssistantError as error:
+            link.post(StageState(stage, "gone", str(error)))
+            return EXIT_UNUSABLE
+        link.post(StageState(stage, "ready"))
+        if isinstance(worker, Listener):
+            for message in worker.listen():
+                link.post(message)
+        else:
+            while (delivery := link.receive()) is not None:
+                _serve(stage, worker, link, delivery)
+    except Disconnected:
+        log.debug("the daemon went away")
+    except AssistantError as error:  # the microphone vanished: a successor looks for it again
+        log.warning("%s", error)
+        link.post(StageState(stage, "gone", str(error)))
+        return EXIT_UNUSABLE
+    return 0
+
+
+def _serve(stage: Stage, worker: Handler, link: Link, delivery: Delivery) -> None:
+    turn = getattr(delivery.message, "turn", 0)
+    try:
+        for message in worker.handle(delivery):
+            link.post(message)
+        if worker.acknowledges:
+            return
+    except (Disconnected, QueueFull):
+        raise
+    except AssistantError as error:
+        link.post(Failure(stage, turn, str(error)))
+    except Exception as error:  # the one place: a defect in one piece of work must not take the stage down
+        log.exception("a defect in %s", stage)
+        link.post(Failure(stage, turn, f"The {stage} stage met a defect ({type(error).__name__}); see its log."))
+    delivery.done()
+
+
+def _build(stage: Stage) -> Callable[[Link], Handler | Listener]:
+    """The stage's constructor, from the one module that imports its engine."""
+    if stage == "vad":
+        from assistant.stages.vad import VadStage
+
+        return VadStage
+    if stage == "stt":
+        from assistant.stages.stt import SttStage
+
+        return SttStage
+    if stage == "llm":
+        from assistant.stages.llm import LlmStage
+
+        return LlmStage
+    from assistant.stages.tts import TtsStage
+
+    return TtsStage
+
+
+def _end_process(crash: threading.ExceptHookArgs) -> None:
+    """A thread that died in a process that lives makes an assistant that is up and deaf: end it, another starts."""
+    if crash.exc_type is not None and not issubclass(crash.exc_type, Disconnected):
+        log.critical("a thread died", exc_info=(crash.exc_type, crash.exc_value, crash.exc_traceback))  # type: ignore[arg-type] # exc_value may be None only for a thread that raised nothing
+    os._exit(1)

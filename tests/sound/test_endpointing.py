@@ -1,0 +1,292 @@
+"""Endpointing: hand-made examples, then what must hold for any sequence of voice decisions."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assistant.audio.endpointing import (
+    Dropped,
+    Ended,
+    Endpointer,
+    Event,
+    Paused,
+    Resumed,
+    Started,
+    quietest,
+)
+from assistant.audio.formats import FRAME_BYTES, FRAME_SAMPLES
+from assistant.config import Vad
+
+DEFAULT = Vad()
+
+
+def frame(number: int, level: int = 0) -> bytes:
+    """A frame that says which one it is in its first two samples, and is `level` loud."""
+    return struct.pack("<HH", number % 65_536, 0) + struct.pack("<h", level) * (FRAME_SAMPLES - 2)
+
+
+def numbers(pcm: bytes) -> list[int]:
+    return [struct.unpack_from("<H", pcm, at)[0] for at in range(0, len(pcm), FRAME_BYTES)]
+
+
+def flags(text: str) -> list[bool]:
+    """ "3v 10." is three voiced frames and ten without a voice."""
+    return [kind == "v" for count, kind in re.findall(r"(\d+)([v.])", text) for _ in range(int(count))]
+
+
+def run(vad: Vad, voiced: Iterable[bool], levels: list[int] | None = None) -> list[tuple[int, Event]]:
+    """Every event with the number of the frame after which it came; the end of the recording has the last."""
+    endpointer = Endpointer(vad)
+    events: list[tuple[int, Event]] = []
+    number = -1
+    for number, decision in enumerate(voiced):
+        sound = frame(number, levels[number] if levels else 0)
+        events += [(number, event) for event in endpointer.feed(sound, decision)]
+    return events + [(number, event) for event in endpointer.end()]
+
+
+def utterances(events: list[tuple[int, Event]]) -> list[list[int]]:
+    """The numbers of the frames in each utterance that ended."""
+    found: list[list[int]] = []
+    last: list[int] = []
+    for _, event in events:
+        if isinstance(event, Paused):
+            last = numbers(event.pcm)
+        elif isinstance(event, Ended):
+            found.append(last)
+    return found
+
+
+def test_one_utterance_with_a_pause_in_it() -> None:
+    events = run(DEFAULT, flags("50. 40v 20. 30v 60."))
+
+    assert [(at, type(event)) for at, event in events] == [
+        (52, Started),  # the third voiced frame
+        (99, Paused),  # 200 ms after frame 89
+        (112, Resumed),  # the third voiced frame again
+        (149, Paused),
+        (174, Ended),  # 700 ms after frame 139
+    ]
+    first, second = (event for _, event in events if isinstance(event, Paused))
+    assert numbers(first.pcm) == list(range(35, 100))  # 300 ms of pre-roll, 200 ms of the pause
+    assert numbers(second.pcm) == list(range(35, 150))
+    assert (first.voiced_ms, second.voiced_ms) == (800, 1400)
+    assert (first.revision, second.revision) == (0, 1)
+    assert (first.start_sample, first.speech_end_sample) == (35 * 320, 90 * 320)
+    assert events[0][1] == Started(50 * 320)
+    assert events[2][1] == Resumed(1)
+    assert events[4][1] == Ended(1, 140 * 320)
+
+
+@pytest.mark.parametrize(
+    ("voiced", "kinds"),
+    [
+        ("100.", ""),
+        ("20. 2v 50.", ""),  # a click
+        ("1v 9. 1v 9. 1v 9. 1v 9. 2v 9.", ""),  # ticking
+        ("20. 1v 1. 1v 1. 1v 50.", "SD"),  # three of five, but too short to be speech
+        ("20. 7v 50.", "SD"),
+        ("20. 8v 50.", "SPE"),  # 160 ms
+        ("20. 8v 12. 1v 9. 2v 30.", "SPE"),  # flicker in a pause is no speech, and the pause goes on
+        ("20. 8v 12. 3v 30.", "SPRPE"),
+        ("20. 5v 12. 5v 40.", "SPE"),  # no pause is announced before there is speech enough
+        ("20. 8v", "SPE"),  # the recording ends while somebody speaks
+        ("20. 8v 15.", "SPE"),  # … within the hangover
+        ("20. 4v", "SD"),
+        ("8v 50.", "SPE"),  # from the first frame on
+        ("8v 50. 8v 50.", "SPESPE"),
+        ("", ""),
+    ],
+)
+def test_events(voiced: str, kinds: str) -> None:
+    assert "".join(type(event).__name__[0] for _, event in run(DEFAULT, flags(voiced))) == kinds
+
+
+def test_a_pause_as_long_as_the_hangover_is_announced_and_ends_at_once() -> None:
+    vad = Vad(tentative_pause_ms=900, hangover_ms=300)
+    events = run(vad, flags("20. 20v 60."))
+    assert [(at, type(event)) for at, event in events] == [(22, Started), (54, Paused), (54, Ended)]
+
+
+def test_the_recording_after_the_first_pause_is_not_part_of_the_utterance() -> None:
+    assert utterances(run(DEFAULT, flags("20. 20v 30."))) == [list(range(5, 50))]
+
+
+def test_pre_roll_never_reaches_into_the_utterance_before() -> None:
+    vad = Vad(pre_roll_ms=600, hangover_ms=240)
+    first, second = utterances(run(vad, flags("40. 20v 13. 20v 20.")))
+    assert first == list(range(10, 70))
+    assert second == list(range(70, 103))
+
+
+def test_too_long_speech_is_split_at_its_quietest_place_and_nothing_is_lost() -> None:
+    vad = Vad(max_utterance_s=2, pre_roll_ms=300)
+    levels = [1000] * 260
+    levels[60:68] = [10] * 8  # quieter still, but not in the last third
+    levels[82:90] = [100] * 8
+    events = run(vad, [True] * 260, levels)
+    parts = utterances(events)
+    assert parts[0] == list(range(86))  # the middle of the quiet place
+    assert [number for part in parts for number in part] == list(range(260))
+    assert all(len(part) <= 100 for part in parts)
+    splits = [(at, event) for at, event in events if isinstance(event, (Started, Ended))][1:3]
+    assert splits == [(99, Ended(0, 86 * 320)), (99, Started(86 * 320))]
+
+
+def test_silence_behind_a_split_is_no_utterance() -> None:
+    vad = Vad(max_utterance_s=2, tentative_pause_ms=700, hangover_ms=700)
+    events = run(vad, flags("75v 60."), [1000] * 75 + [0] * 60)
+    assert [type(event) for _, event in events] == [Started, Paused, Ended]
+
+
+@pytest.mark.parametrize(
+    ("levels", "earliest", "place"),
+    [
+        ([9] * 30, 0, 26),  # the last of equals
+        ([9] * 10 + [1] * 8 + [9] * 12, 0, 14),
+        ([1] * 10 + [9] * 10 + [5] * 10, 10, 26),
+        ([9] * 30, 25, 30),  # no room
+        ([9] * 30, 22, 26),
+    ],
+)
+def test_quietest(levels: list[int], earliest: int, place: int) -> None:
+    assert quietest([frame(0, level) for level in levels], earliest) == place
+
+
+@pytest.mark.parametrize("length", [0, 2, FRAME_BYTES - 1, FRAME_BYTES + 2])
+def test_a_frame_of_another_length_is_refused(length: int) -> None:
+    with pytest.raises(ValueError, match="640 bytes"):
+        Endpointer(DEFAULT).feed(bytes(length), True)
+
+
+# ---------------------------------------------------------------- properties
+
+VADS = st.builds(
+    Vad,
+    pre_roll_ms=st.sampled_from([0, 20, 300, 2000]),
+    tentative_pause_ms=st.sampled_from([40, 100, 200, 5000]),
+    hangover_ms=st.sampled_from([100, 200, 700, 5000]),
+    min_speech_ms=st.sampled_from([0, 150, 400, 5000]),
+    max_utterance_s=st.just(2),
+)
+RUNS = st.lists(
+    st.tuples(st.booleans(), st.one_of(st.integers(1, 6), st.integers(1, 60))),
+    max_size=25,
+).map(lambda runs: [kind for kind, length in runs for _ in range(length)])
+LEVELS = st.randoms(use_true_random=False)
+GRAMMAR = re.compile(r"(S(PR)*(PE|D))*")
+MOST = 100
+
+
+@settings(deadline=None)
+@given(VADS, RUNS, LEVELS)
+def test_events_come_in_order_and_no_utterance_is_too_long(
+    vad: Vad, voiced: list[bool], dice: Random
+) -> None:
+    levels = [dice.randrange(2000) for _ in voiced]
+    events = run(vad, voiced, levels)
+
+    assert GRAMMAR.fullmatch("".join(type(event).__name__[0] for _, event in events))
+    revision, latest = 0, Started(0)
+    for at, event in events:
+        match event:
+            case Started(sample):
+                revision, latest = 0, event
+                assert voiced[sample // FRAME_SAMPLES]
+            case Resumed():
+                revision += 1
+                assert event.revision == revision
+            case Paused():
+                inside = numbers(event.pcm)
+                start = event.start_sample // FRAME_SAMPLES
+                assert inside == list(range(start, start + len(inside)))
+                assert len(inside) <= MOST
+                assert inside[-1] <= at
+                assert event.revision == revision
+                assert event.start_sample <= latest.sample < event.speech_end_sample
+                assert event.speech_end_sample <= event.start_sample + len(event.pcm) // 2
+                assert event.voiced_ms == 20 * sum(voiced[number] for number in inside)
+                assert event.voiced_ms >= vad.min_speech_ms
+                assert voiced[event.speech_end_sample // FRAME_SAMPLES - 1]
+            case Ended():
+                assert event.revision == revision
+            case Dropped():
+                assert revision == 0
+    everything = [number for part in utterances(events) for number in part]
+    assert everything == sorted(set(everything)), "a frame is in two utterances"
+
+
+@settings(deadline=None)
+@given(VADS, RUNS)
+def test_every_stretch_of_voice_is_in_an_utterance(vad: Vad, voiced: list[bool]) -> None:
+    vad = Vad(vad.aggressiveness, vad.pre_roll_ms, vad.tentative_pause_ms, vad.hangover_ms, 0, 2)
+    parts = utterances(run(vad, voiced))
+    inside = {number for part in parts for number in part}
+    stretches = re.finditer("v{3,}", "".join("v" if decision else "." for decision in voiced))
+    for stretch in stretches:
+        lost = set(range(*stretch.span())) - inside
+        # a split may leave two frames behind that are then no speech by themselves
+        assert not lost or (len(lost) <= 2 and min(lost) - 1 in {part[-1] for part in parts})
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(5, 60), st.integers(1, 9)), min_size=1, max_size=15),
+    LEVELS,
+)
+def test_splitting_loses_and_doubles_nothing(runs: list[tuple[int, int]], dice: Random) -> None:
+    """Somebody who speaks on and on, with gaps shorter than a pause."""
+    voiced = [decision for speech, gap in runs for decision in [True] * speech + [False] * gap]
+    voiced += [True] * 5
+    levels = [dice.randrange(2000) for _ in voiced]
+    parts = utterances(run(Vad(max_utterance_s=2, min_speech_ms=0), voiced, levels))
+    assert [number for part in parts for number in part] == list(range(len(voiced)))
+
+
+@settings(deadline=None, max_examples=200)
+@given(VADS, RUNS, st.data())
+def test_a_successor_that_starts_at_settled_goes_on_alike(
+    vad: Vad, voiced: list[bool], draw: st.DataObject
+) -> None:
+    until = draw.draw(st.integers(0, len(voiced)))
+    first = Endpointer(vad)
+    before = 0
+    for number in range(until):
+        first.feed(frame(number), voiced[number])
+        assert before <= first.settled <= (number + 1) * FRAME_SAMPLES
+        assert (number + 1) * FRAME_SAMPLES - first.settled <= MOST * FRAME_SAMPLES, "holds too much"
+        before = first.settled
+    skipped = first.settled
+    second = Endpointer(vad)
+    for number in range(skipped // FRAME_SAMPLES, until):
+        second.feed(frame(number), voiced[number])
+    for number in range(until, len(voiced)):
+        sound, decision = frame(number), voiced[number]
+        assert first.feed(sound, decision) == [later(e, skipped) for e in second.feed(sound, decision)]
+        assert first.settled == second.settled + skipped
+    assert first.end() == [later(event, skipped) for event in second.end()]
+
+
+def later(event: Event, samples: int) -> Event:
+    match event:
+        case Started():
+            return Started(event.sample + samples)
+        case Paused():
+            return Paused(
+                event.pcm,
+                event.voiced_ms,
+                event.revision,
+                event.speech_end_sample + samples,
+                event.start_sample + samples,
+            )
+        case Ended():
+            return Ended(event.revision, event.speech_end_sample + samples)
+        case Resumed() | Dropped():
+            return event

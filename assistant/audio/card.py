@@ -1,7 +1,7 @@
 """A virtual sound card: recorded sound is the microphone, a file is the speaker.
 
-It lives in the process of the command and outlives the workers that open it, so that no sound is lost when one of
-them is killed.  Workers reach it as `card:PATH` (`microphone_name`, `speaker_name`).
+It lives in the process of the command and outlives the workers that open it, so that no sound is lost when
+one of them is killed.  Workers reach it as `card:PATH` (`microphone_name`, `speaker_name`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from assistant.errors import AudioError
 class SoundCard:
     """One card, with its two sockets in `folder`.
 
-    `microphone` is a sound file, heard `speed` times faster than real time, or a FIFO or "-" (standard input) with a
-    WAV stream, heard as it comes.  `speaker` is a WAV file, a FIFO, "-" (standard output) or "" (nowhere), at
-    `rate_hz`.  `start` is the moment 0 of both: sample p of the speaker is heard, and of a microphone file is spoken,
-    p / (its rate * speed) seconds later.
+    `microphone` is a sound file, heard `speed` times faster than real time, or a FIFO or "-" (standard input)
+    with a WAV stream, heard as it comes.  `speaker` is a WAV file, a FIFO, "-" (standard output) or ""
+    (nowhere), at `rate_hz`.  `start` is the moment 0 of both: sample p of the speaker is heard, and of a
+    microphone file is spoken, p / (its rate * speed) seconds later.
 
     Raises `AudioError` for a microphone that is missing or no sound and for a speaker that cannot be written.
     """
@@ -34,7 +34,9 @@ class SoundCard:
     ) -> None:
         with contextlib.suppress(OSError):
             if not is_pipe(microphone) and speaker and Path(microphone).samefile(speaker):
-                raise AudioError(f"{speaker} is the microphone's file already; name another one for the speaker.")
+                raise AudioError(
+                    f"{speaker} is the microphone's file already; name another one for the speaker."
+                )
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.microphone_name = f"{CARD_PREFIX}{folder / MICROPHONE_SOCKET}"
         self.speaker_name = f"{CARD_PREFIX}{folder / SPEAKER_SOCKET}"

@@ -2,10 +2,10 @@
 
 Sequenced packets, so that one packet is one record and no framing is needed.
 
-Microphone, card to worker: `POSITION` (where the sound begins), then `SOUND` + PCM; a `SOUND` without PCM is the end.
-Microphone, worker to card: `POSITION` (everything before it is dealt with).
-Speaker, card to worker: `CLOCK`, then `HEARD` as sound is played, and one with `STOPPED` as the answer to each stop.
-Speaker, worker to card: `PLAY` + PCM, or `STOP`.
+Microphone, card to worker: `POSITION` (where the sound begins), then `SOUND` + PCM; a `SOUND` without PCM is
+the end. Microphone, worker to card: `POSITION` (everything before it is dealt with). Speaker, card to worker:
+`CLOCK`, then `HEARD` as sound is played, and one with `STOPPED` as the answer to each stop. Speaker, worker
+to card: `PLAY` + PCM, or `STOP`.
 
 PCM is mono, 16 bit little-endian; positions count samples; times are seconds of CLOCK_MONOTONIC.
 """
@@ -49,14 +49,17 @@ def connect(path: str) -> socket.socket:
         link.connect(path)
     except OSError as error:
         link.close()
-        raise AudioError(f"The sound card {path} cannot be reached ({error}); was its command ended?") from None
+        raise AudioError(
+            f"The sound card {path} cannot be reached ({error}); was its command ended?"
+        ) from None
     return link
 
 
 class Door:
     """A listening socket of the card.  One worker at a time: a newer one replaces the older.
 
-    `serve(link)` runs in a thread of its own for each worker and has to return soon after `link` is shut down.
+    `serve(link)` runs in a thread of its own for each worker and has to return soon after `link` is shut
+    down.
     """
 
     def __init__(self, path: Path, serve: Callable[[socket.socket], None]) -> None:

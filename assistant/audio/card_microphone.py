@@ -1,7 +1,7 @@
 """The microphone of a virtual sound card: a recording in real time, or a stream as it comes.
 
-A worker gets all sound at least once.  The card keeps what is not settled, so a worker that is killed in the middle
-of an utterance is followed by one that hears the whole utterance again.
+A worker gets all sound at least once.  The card keeps what is not settled, so a worker that is killed in the
+middle of an utterance is followed by one that hears the whole utterance again.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class KeptSound:
     def append(self, pcm: Int16, at_s: float, *, patient: bool) -> None:
         """Add sound that was captured until `at_s`.
 
-        When too much is kept the oldest goes; with `patient`, only what some worker got, and the rest is waited for.
+        When too much is kept the oldest goes; with `patient`, only what some worker got, and the rest is
+        waited for.
         """
         if not pcm.size:
             return
@@ -106,9 +107,13 @@ class KeptSound:
             self._changed.notify_all()
 
     def after(self, position: int, gone: threading.Event) -> Piece | None:
-        """The sound from `position` on as far as it came in one piece; None at the end of it, or once `gone` is set."""
+        """The sound from `position` on as far as it came in one piece; None at the end of it, or once `gone`
+        is set.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._end > position or self._ended or self._closed or gone.is_set())
+            self._changed.wait_for(
+                lambda: self._end > position or self._ended or self._closed or gone.is_set()
+            )
             if gone.is_set() or self._closed or self._end <= position:
                 return None
             self._handed_out = max(self._handed_out, position)
@@ -120,8 +125,8 @@ class KeptSound:
 class CardMicrophoneSide:
     """Reads `source`, keeps its sound, and serves one worker at a time (`serve`).
 
-    `source` is a sound file, played `speed` times faster than real time, or a FIFO or "-".  A file that is missing
-    or not sound raises `AudioError` here; `failure` tells what was wrong with a stream.
+    `source` is a sound file, played `speed` times faster than real time, or a FIFO or "-".  A file that is
+    missing or not sound raises `AudioError` here; `failure` tells what was wrong with a stream.
     """
 
     def __init__(self, source: str, speed: float) -> None:

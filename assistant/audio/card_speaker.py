@@ -1,4 +1,5 @@
-"""The speaker of a virtual sound card: a clock that writes WAV, sound where a worker has sent some and silence else.
+"""The speaker of a virtual sound card: a clock that writes WAV, sound where a worker has sent some and
+silence else.
 
 Sample p belongs to the moment start + p / (rate * speed) and is written then, in blocks of 10 ms.
 """
@@ -25,8 +26,8 @@ BLOCKS_PER_S = 100
 class CardSpeakerSide:
     """Plays what one worker at a time sends (`serve`) into `target`: a file, a FIFO, "-", or "" for nowhere.
 
-    Raises `AudioError` when the file cannot be written; `failure` says so when that happens later (a full disk),
-    `lost` when the reader of a FIFO went away.  The clock goes on in both cases.
+    Raises `AudioError` when the file cannot be written; `failure` says so when that happens later (a full
+    disk), `lost` when the reader of a FIFO went away.  The clock goes on in both cases.
     """
 
     def __init__(self, target: str, rate_hz: int, speed: float) -> None:

@@ -1,7 +1,7 @@
 """The microphones and speakers of this board, under names that survive replugging.
 
-The only module that imports sounddevice.  A card's number is what changes when it is plugged in again, so it is
-never part of a name; two cards of the same make are told apart by where they are plugged in.
+The only module that imports sounddevice.  A card's number is what changes when it is plugged in again, so it
+is never part of a name; two cards of the same make are told apart by where they are plugged in.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ BUSY_CODES = {-9985, -16}
 
 
 class Device(msgspec.Struct, frozen=True):
-    """One microphone or speaker.  `index` is PortAudio's number of it, good for opening it now and for nothing else."""
+    """One microphone or speaker.  `index` is PortAudio's number of it, good for opening it now and for
+    nothing else.
+    """
 
     name: str
     description: str
@@ -71,8 +73,8 @@ def find(kind: Kind, name: str) -> Device:
 def named(listed: list[Listed], kind: Kind) -> list[Device]:
     """The entries that people want to see, with stable names.
 
-    A sound card's name is PortAudio's without the card number.  Of several with one name, all but the one at the
-    first port get " #2", " #3" and so on.
+    A sound card's name is PortAudio's without the card number.  Of several with one name, all but the one at
+    the first port get " #2", " #3" and so on.
     """
     devices = []
     taken: dict[str, int] = {}
@@ -81,7 +83,13 @@ def named(listed: list[Listed], kind: Kind) -> list[Device]:
         name = CARD_NUMBER.sub("", entry.name)
         taken[name] = taken.get(name, 0) + 1
         usb = "/usb" in entry.port
-        where = "the system's choice" if name == DEFAULT else "sound server" if name in SOUND_SERVERS else "built in"
+        where = (
+            "the system's choice"
+            if name == DEFAULT
+            else "sound server"
+            if name in SOUND_SERVERS
+            else "built in"
+        )
         devices.append(
             Device(
                 name=name if taken[name] == 1 else f"{name} #{taken[name]}",
@@ -100,8 +108,9 @@ def named(listed: list[Listed], kind: Kind) -> list[Device]:
 def choose(devices: list[Device], kind: Kind, name: str) -> Device:
     """The device called `name`, or the best one for "auto".  Raises `AudioError`.
 
-    A sound server knows what the person chose on the desktop, so its default comes first; without one, the system's
-    default is often an output that nothing is connected to, and a USB device was plugged in for a reason.
+    A sound server knows what the person chose on the desktop, so its default comes first; without one, the
+    system's default is often an output that nothing is connected to, and a USB device was plugged in for a
+    reason.
     """
     if not devices:
         raise AudioError(why_none(kind, Path("/dev/snd")))
@@ -140,7 +149,9 @@ def open_stream(device: Device, rate_hz: int) -> tuple[Any, int, int]:
     microphone = device.kind == "microphone"
     rates = dict.fromkeys((rate_hz, device.default_rate_hz, *USUAL_RATES_HZ))
     # a microphone in stereo is twice the work for the same sound; a speaker in mono plays on the left only
-    channels = dict.fromkeys(min(count, device.channels) for count in ((1, 2, device.channels) if microphone else (2,)))
+    channels = dict.fromkeys(
+        min(count, device.channels) for count in ((1, 2, device.channels) if microphone else (2,))
+    )
     failure = None
     for rate in rates:
         for count in channels:
@@ -194,7 +205,8 @@ def _listed(kind: Kind) -> list[Listed]:
             channels=entry[f"max_{direction}_channels"],
             default_rate_hz=round(entry["default_samplerate"]),
             port=_port(entry["name"]),
-            default=portaudio.query_hostapis(entry["hostapi"])[f"default_{direction}_device"] == entry["index"],
+            default=portaudio.query_hostapis(entry["hostapi"])[f"default_{direction}_device"]
+            == entry["index"],
         )
         for entry in portaudio.query_devices()
     ]
@@ -226,7 +238,9 @@ def _failed(device: Device, error: Exception) -> AudioError:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """ALSA and PortAudio write to the process's standard error whatever they try in vain: keep that from people."""
+    """ALSA and PortAudio write to the process's standard error whatever they try in vain: keep that from
+    people.
+    """
     with open(os.devnull, "wb") as nowhere:
         standard_error = os.dup(2)
         os.dup2(nowhere.fileno(), 2)

@@ -29,8 +29,8 @@ Int16 = npt.NDArray[np.int16]
 def blocks(path: Path) -> Iterator[Int16]:
     """The sound of `path` as 16 kHz mono blocks of about half a second; only one is in memory at a time.
 
-    Raises `AudioError` at once for what cannot be opened or holds no sound.  A file that was cut short gives what
-    there is.
+    Raises `AudioError` at once for what cannot be opened or holds no sound.  A file that was cut short gives
+    what there is.
     """
     rate_hz, channels, pieces = _open(path)
     converter = ToMono16k(rate_hz, channels)
@@ -70,7 +70,9 @@ def write_wav(path: Path, pcm: Int16, rate_hz: int) -> None:
                 beside.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise AudioError(f"{path} cannot be written: {error.strerror}; make room or choose another place.") from None
+        raise AudioError(
+            f"{path} cannot be written: {error.strerror}; make room or choose another place."
+        ) from None
 
 
 def _open(path: Path) -> tuple[int, int, Iterator[Samples]]:
@@ -99,7 +101,9 @@ def _open_file(path: Path) -> soundfile.SoundFile:
     except FileNotFoundError:
         raise AudioError(f"There is no sound file {path}; check the name.") from None
     except OSError as error:
-        raise AudioError(f"{path} cannot be read: {error.strerror}; check its permissions and its disk.") from None
+        raise AudioError(
+            f"{path} cannot be read: {error.strerror}; check its permissions and its disk."
+        ) from None
     try:
         return soundfile.SoundFile(path)
     except soundfile.LibsndfileError:

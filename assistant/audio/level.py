@@ -11,7 +11,9 @@ SILENCE_DBFS = -100.0
 
 
 def dbfs(pcm: npt.NDArray[np.int16]) -> float:
-    """The level of `pcm` in decibels below full scale, from its root mean square; -100 for silence or no samples."""
+    """The level of `pcm` in decibels below full scale, from its root mean square; -100 for silence or no
+    samples.
+    """
     if not pcm.size:
         return SILENCE_DBFS
     power = float(np.mean(np.square(pcm, dtype=np.float64))) / FULL_SCALE**2

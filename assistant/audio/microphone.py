@@ -26,10 +26,13 @@ class Microphone(Protocol):
 
     @property
     def captured_at_s(self) -> float:
-        """When the last sample given out was captured, in seconds of CLOCK_MONOTONIC; 0 before the first frame."""
+        """When the last sample given out was captured, in seconds of CLOCK_MONOTONIC; 0 before the first
+        frame.
+        """
 
     def read(self, timeout_s: float) -> bytes | None:
-        """The next frame; b"" when a recorded microphone has ended; None when nothing came within `timeout_s`.
+        """The next frame; b"" when a recorded microphone has ended; None when nothing came within
+        `timeout_s`.
 
         Raises `AudioError` when the microphone is gone.
         """
@@ -111,7 +114,8 @@ class CardMicrophone:
 
 
 class DeviceMicrophone:
-    """A microphone of this board, at the rate it has; a thread reads it, so that nothing is lost between two reads.
+    """A microphone of this board, at the rate it has; a thread reads it, so that nothing is lost between two
+    reads.
 
     No callback: under systemd's MemoryDenyWriteExecute= it could not be made.
     """

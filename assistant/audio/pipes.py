@@ -1,6 +1,7 @@
 """FIFOs, standard input and standard output, none of which may hold anybody up.
 
-The other end may come late, be slow, or go away: a reader here can be stopped while it waits, a writer never waits.
+The other end may come late, be slow, or go away: a reader here can be stopped while it waits, a writer never
+waits.
 """
 
 from __future__ import annotations
@@ -38,21 +39,26 @@ class PipeReader:
     def __init__(self, name: str) -> None:
         if name == STANDARD:
             if os.isatty(0):
-                raise AudioError("Standard input is a terminal, not sound; pipe a WAV stream into this command.")
+                raise AudioError(
+                    "Standard input is a terminal, not sound; pipe a WAV stream into this command."
+                )
             self._fd = os.dup(0)
         else:
             try:
                 # without O_NONBLOCK, opening would wait for a writer
                 self._fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
             except OSError as error:
-                raise AudioError(f"The FIFO {name} cannot be read: {error.strerror}; check its permissions.") from None
+                raise AudioError(
+                    f"The FIFO {name} cannot be read: {error.strerror}; check its permissions."
+                ) from None
         self._stop_seen, self._stop = os.pipe()
         self._arrival = select.poll()
         self._arrival.register(self._fd, select.POLLIN)
         self._arrival.register(self._stop_seen, select.POLLIN)
 
     def read(self, size: int, /) -> bytes:
-        """What has arrived, waited for, at most `size` bytes; b"" once the writer has closed it, or after `stop`.
+        """What has arrived, waited for, at most `size` bytes; b"" once the writer has closed it, or after
+        `stop`.
 
         Before its first writer a FIFO has nothing to read but has not ended either: that is waited for too.
         """
@@ -75,10 +81,11 @@ class PipeReader:
 
 
 class PipeWriter:
-    """A FIFO by its path, or an open pipe by its descriptor, for `WavStreamWriter`; writing never waits or fails.
+    """A FIFO by its path, or an open pipe by its descriptor, for `WavStreamWriter`; writing never waits or
+    fails.
 
-    What nobody takes yet is kept in order.  `lost` is true once the reader has gone away, or has let too much pile
-    up; from then on everything is discarded.
+    What nobody takes yet is kept in order.  `lost` is true once the reader has gone away, or has let too much
+    pile up; from then on everything is discarded.
     """
 
     def __init__(self, path_or_fd: str | int) -> None:
@@ -143,4 +150,6 @@ def open_writer(name: str) -> RawWriter:
     except AudioError:
         raise
     except OSError as error:
-        raise AudioError(f"{name} cannot be written: {error.strerror}; choose another place for the sound.") from None
+        raise AudioError(
+            f"{name} cannot be written: {error.strerror}; choose another place for the sound."
+        ) from None

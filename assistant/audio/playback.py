@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections import deque
@@ -72,6 +73,7 @@ class Player:
         self._speaker: Speaker | None = None
         self._air: deque[_Airing] = deque()
         self._written = 0
+        self._pause = threading.Event()  # never set: a sleep that needs no clock of its own
         threading.Thread(target=self._run, name="player", daemon=True).start()
 
     def play(self, clip: Clip) -> None:
@@ -80,20 +82,20 @@ class Player:
 
     def _run(self) -> None:
         while True:
-            try:
+            clip: Clip | None = None
+            with contextlib.suppress(queue.Empty):
                 clip = self._clips.get(timeout=LOOK_S if self._air else None)
-            except queue.Empty:
-                self._look()
-                continue
             try:
-                self._play(clip)
+                if clip is not None:
+                    self._play(clip)
+                self._look()
             except AudioError as error:
                 self._fail(clip, str(error))
 
     def _play(self, clip: Clip) -> None:
         while (verdict := clip.verdict()) is Verdict.WAIT:
             self._look()
-            threading.Event().wait(LOOK_S)
+            self._pause.wait(LOOK_S)
         if verdict is Verdict.DROP:
             clip.dropped("")
             return
@@ -128,8 +130,8 @@ class Player:
             if airing.clip.verdict() is Verdict.DROP:
                 self._silence()
                 return
-            if airing.audible is not None and played > airing.audible:
-                airing.clip.started(self._speaker.heard_at_s(airing.audible))
+            if airing.audible is not None and (at_s := self._speaker.heard_at_s(airing.audible)) is not None:
+                airing.clip.started(at_s)
                 airing.audible = None
             if played < airing.end:
                 if played - airing.reported >= every:
@@ -149,12 +151,13 @@ class Player:
             airing.clip.dropped("")
         self._air.clear()
 
-    def _fail(self, clip: Clip, reason: str) -> None:
+    def _fail(self, clip: Clip | None, reason: str) -> None:
         if self._speaker is not None:
             self._speaker.close()
             self._speaker = None
-        for airing in self._air:
-            if airing.clip is not clip:
-                airing.clip.dropped(reason)
+        failed = [airing.clip for airing in self._air]
         self._air.clear()
-        clip.dropped(reason)
+        if clip is not None and clip not in failed:
+            failed.append(clip)
+        for lost in failed:
+            lost.dropped(reason)

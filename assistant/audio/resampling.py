@@ -1,7 +1,7 @@
 """Sound at any rate and with any number of channels, brought to another rate, piece by piece.
 
-The resampler works in float32 and rounds itself: its own conversion to 16 bit adds dither, which would make the
-same sound come out differently each time.  At high quality it holds back up to 40 ms (48 kHz to 16 kHz).
+The resampler works in float32 and rounds itself: its own conversion to 16 bit adds dither, which would make
+the same sound come out differently each time.  At high quality it holds back up to 40 ms (48 kHz to 16 kHz).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Samples = npt.NDArray[np.float32] | Int16
 class ToMono16k:
     """A stream of sound at `rate_hz` with `channels`, as the program's own: 16 kHz, mono, int16.
 
-    Channels are averaged.  Sound that is 16 kHz mono int16 already comes through bit for bit.  Raises `AudioError`
-    for a rate that no sound has.
+    Channels are averaged.  Sound that is 16 kHz mono int16 already comes through bit for bit.  Raises
+    `AudioError` for a rate that no sound has.
     """
 
     def __init__(self, rate_hz: int, channels: int) -> None:
@@ -35,7 +35,9 @@ class ToMono16k:
         self._stream = None if rate_hz == RATE_HZ else _stream(rate_hz, RATE_HZ)
 
     def feed(self, samples: Samples) -> Int16:
-        """What is ready of the sound up to and including `samples`, of shape (n, channels) or, for mono, (n,)."""
+        """What is ready of the sound up to and including `samples`, of shape (n, channels) or, for mono,
+        (n,).
+        """
         mono = samples.reshape(-1, self._channels)
         if self._stream is None and self._channels == 1 and mono.dtype == np.int16:
             return mono[:, 0].astype(np.int16)

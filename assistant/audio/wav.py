@@ -1,7 +1,7 @@
 """WAV as a stream: read and written from the first byte to the last, without seeking.
 
-A program that plays a microphone into a pipe cannot know how long it will last, so the lengths in a header are only
-hints: 0, 0xFFFFFFFF and wrong ones are common, and none of them costs sound here.
+A program that plays a microphone into a pipe cannot know how long it will last, so the lengths in a header
+are only hints: 0, 0xFFFFFFFF and wrong ones are common, and none of them costs sound here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,19 @@ PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 ENCODINGS = {(PCM, 8), (PCM, 16), (PCM, 24), (PCM, 32), (FLOAT, 32)}
 MOST_CHANNELS = 256
 RIFF = (b"RIFF", b"RF64")
-NOT_SOUND = {b"LIST", b"id3 ", b"ID3 ", b"cue ", b"smpl", b"fact", b"bext", b"PEAK", b"JUNK", b"PAD ", b"iXML"}
+NOT_SOUND = {
+    b"LIST",
+    b"id3 ",
+    b"ID3 ",
+    b"cue ",
+    b"smpl",
+    b"fact",
+    b"bext",
+    b"PEAK",
+    b"JUNK",
+    b"PAD ",
+    b"iXML",
+}
 """Chunks that may follow the sound; anything else there means that its length was wrong and it goes on."""
 PIECE_BYTES = 65_536
 
@@ -55,8 +67,8 @@ class WavStreamReader:
     """The sound of a WAV stream; the constructor reads, and waits for, the header.  Raises `AudioError`.
 
     `raw` is unbuffered, as `open(path, "rb", buffering=0)` gives it: what a pipe holds is handed on at once.
-    Takes PCM of 8, 16, 24 and 32 bit and 32 bit float, passes over chunks that are no sound, and goes on with a
-    second WAV stream of the same format behind the first.
+    Takes PCM of 8, 16, 24 and 32 bit and 32 bit float, passes over chunks that are no sound, and goes on with
+    a second WAV stream of the same format behind the first.
     """
 
     def __init__(self, raw: RawReader) -> None:
@@ -73,10 +85,13 @@ class WavStreamReader:
         if not any(name.startswith(start[:4]) for name in RIFF):
             raise AudioError("The sound stream is not WAV; convert it to a WAV stream first.")
         if not self._to_next_sound():
-            raise AudioError("The sound stream ended within its WAV header; check the program that writes it.")
+            raise AudioError(
+                "The sound stream ended within its WAV header; check the program that writes it."
+            )
 
     def read(self, max_frames: int) -> Samples:
-        """What has arrived, shape (n, channels) with 1 <= n <= `max_frames`; n is 0 when the stream has ended.
+        """What has arrived, shape (n, channels) with 1 <= n <= `max_frames`; n is 0 when the stream has
+        ended.
 
         16 bit PCM comes as int16, everything else as float32 between -1 and 1.
         """
@@ -110,7 +125,9 @@ class WavStreamReader:
             if name in RIFF:
                 heard = False
                 if self._take(4) != b"WAVE":
-                    raise AudioError("The sound stream is RIFF but not WAV; convert it to a WAV stream first.")
+                    raise AudioError(
+                        "The sound stream is RIFF but not WAV; convert it to a WAV stream first."
+                    )
             elif name == b"fmt ":
                 body = self._take(min(length, LONGEST_FORMAT_BYTES))
                 self._read_format(body)
@@ -127,10 +144,13 @@ class WavStreamReader:
 
     def _read_format(self, chunk: bytes) -> None:
         if len(chunk) < FORMAT.size:
-            raise AudioError("The sound stream ended within its WAV header; check the program that writes it.")
+            raise AudioError(
+                "The sound stream ended within its WAV header; check the program that writes it."
+            )
         encoding, channels, rate_hz, _, frame_bytes, bits = FORMAT.unpack_from(chunk)
         if encoding == EXTENSIBLE and len(chunk) >= FORMAT.size + EXTENSION.size:
-            # the real encoding is the first field of an identifier that follows size, valid bits, speaker positions
+            # the real encoding is the first field of an identifier that follows size, valid bits, speaker
+            # positions
             encoding = EXTENSION.unpack_from(chunk, FORMAT.size)[3]
         if (encoding, bits) not in ENCODINGS:
             raise AudioError(
@@ -187,8 +207,8 @@ class WavStreamReader:
 class WavStreamWriter:
     """Mono 16 bit sound at `rate_hz` as a WAV stream into `raw`, which is unbuffered.
 
-    The header goes out at once and says that the length is unknown; every `write` goes out at once too.  `OSError`s
-    of `raw` are passed on.
+    The header goes out at once and says that the length is unknown; every `write` goes out at once too.
+    `OSError`s of `raw` are passed on.
     """
 
     def __init__(self, raw: RawWriter, rate_hz: int) -> None:
@@ -224,5 +244,11 @@ def _header(rate_hz: int, sound_bytes: int) -> bytes:
     riff_length = min(sound_bytes + HEADER_BYTES - CHUNK.size, UNKNOWN_LENGTH)
     form = FORMAT.pack(PCM, 1, rate_hz, rate_hz * SAMPLE_BYTES, SAMPLE_BYTES, 8 * SAMPLE_BYTES)
     return b"".join(
-        (CHUNK.pack(b"RIFF", riff_length), b"WAVE", CHUNK.pack(b"fmt ", FORMAT.size), form, CHUNK.pack(b"data", length))
+        (
+            CHUNK.pack(b"RIFF", riff_length),
+            b"WAVE",
+            CHUNK.pack(b"fmt ", FORMAT.size),
+            form,
+            CHUNK.pack(b"data", length),
+        )
     )

@@ -52,7 +52,7 @@ class Transfer:
         self.part = place.with_name(place.name + ".part")
 
     def run(self) -> None:
-        """Fetch it.  Raises `DownloadError`, or `OSError` if the disk takes no more; what came stays as .part."""
+        """Fetch it.  Raises `DownloadError`, or `OSError` if the disk takes no more; the .part stays."""
         with self.part.open("ab") as out:
             # Another process may have finished, and renamed the file, between our opening and our locking it.
             if not _locked(out) or not self.part.exists():

@@ -51,9 +51,8 @@ def _list(catalogue: Catalogue, folder: Path) -> int:
         print(
             f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {size:>{widths[2]}}  {state:<{widths[3]}}  {licence}"
         )
-    print(
-        f'\n* what "auto" in config.toml means. Models live in {folder}; `assistant models pull NAME` fetches one.'
-    )
+    print('\n* what "auto" in config.toml means; `assistant models pull NAME` fetches one.')
+    print(f"Models live in {folder}.")
     return 0
 
 
@@ -116,9 +115,8 @@ def _verify(catalogue: Catalogue, folder: Path) -> int:
         ]
         if reasons:
             damaged += 1
-            print(
-                f"{entry.name}: {', '.join(reasons)}; fetch it again with `assistant models pull {entry.name}`."
-            )
+            what = ", ".join(reasons)
+            print(f"{entry.name}: {what}; fetch it again with `assistant models pull {entry.name}`.")
         elif any(file.sha256 == MISSING for file in entry.files):
             print(f"{entry.name}: the size is right; no hash is known to compare it with.", flush=True)
         else:

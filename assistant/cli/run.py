@@ -39,7 +39,7 @@ def run(words: argparse.Namespace) -> int:
     stop_on_sigterm()
     config = load(words.config)
     with tempfile.TemporaryDirectory(prefix="assistant-card-", dir=runtime_folder()) as folder:
-        card = SoundCard(words.mic, words.speaker, _voice_rate_hz(config), words.speed, Path(folder))
+        card = SoundCard(words.mic, words.speaker, _voice_rate_hz(config), words.speed, folder=Path(folder))
         try:
             daemon = OwnDaemon(words.config, STAGES, card=Path(folder), debug=words.debug)
             try:

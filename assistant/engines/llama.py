@@ -28,7 +28,7 @@ from assistant.messages import Exchange
 log = logging.getLogger(__name__)
 
 PROMPT_STEP_TOKENS = 128
-"""Prompt tokens evaluated in one call: few enough that an operation of a 7B model ends in a second on a Pi."""
+"""Prompt tokens evaluated in one call: so few that an operation of a 7B model ends in a second on a Pi."""
 
 ASK_EVERY_S = 0.05
 """How often `cancelled` is asked while a prompt is evaluated."""
@@ -43,9 +43,7 @@ _first_error = ""
 
 @lib.llama_log_callback  # type: ignore[untyped-decorator]  # llama_cpp has no types
 def _collect(level: int, text: bytes, _: object) -> None:
-    """llama.cpp's log: the first error is kept for the message to the person, those behind it only say that there
-    was one; nothing goes to the terminal.
-    """
+    """llama.cpp's log: its first error is kept for the person, and nothing goes to the terminal."""
     global _first_error
     line = text.decode("utf-8", "replace").strip()
     if level == _ERROR and line:
@@ -85,8 +83,8 @@ class LlamaEngine:
             self._system = len(self._tokens(prompts.opening(self._form, settings.system_prompt)))
             if self._system > self._room // 2:
                 raise ModelError(
-                    f"llm.system_prompt in config.toml takes {self._system} tokens, and the model {path.name} has "
-                    f"only {self._room} for all of a conversation; make it shorter."
+                    f"llm.system_prompt in config.toml takes {self._system} tokens, and the model "
+                    f"{path.name} has only {self._room} for a whole conversation; make it shorter."
                 )
         except BaseException:
             self.close()

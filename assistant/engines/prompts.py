@@ -286,8 +286,8 @@ def learn(source: str, bos: str, eos: str) -> Format:
         full = None
     # Some put the system prompt into the last question, where it would move on with every turn.
     own_system = full is not None and full[2:] == bare[1:]
-    # A model that writes such a mark is past its answer; some write them letter by letter.
-    marks = re.findall(r"<[^<>\s]+>|\[[^\[\]\s]+\]", question_before + generate)
+    # A model that writes what stands before the next question is past its answer.
+    marks = re.findall(r"<[^<>\s]+>|\[[^\[\]\s]+\]", question_before)
     if not marks:
         marks = [f"\n{line}" for line in question_before.strip().splitlines()[:1]]
     return Format(

@@ -167,22 +167,20 @@ def invented(
     letters = sum(character.isalnum() for character in text)
     if not letters:
         return True
-    doubt = _grade(voiced_ms, 200, 100) + _grade(-no_speech_prob, -0.3, -NO_SPEECH)
-    doubt += _grade(avg_logprob, -0.6, IMPROBABLE)
-    doubt += 2 * (compression_ratio > REPETITIVE) + 2 * _is_stock(text)
     voiced_s = max(voiced_ms, 1) / 1000
-    doubt += 2 * (letters / voiced_s > FASTEST_SPEECH) + (letters / voiced_s < SLOWEST_SPEECH)
+    if voiced_ms < 100 or letters / voiced_s > FASTEST_SPEECH:
+        doubt = 2
+    else:
+        doubt = int(voiced_ms < 200 or letters / voiced_s < SLOWEST_SPEECH)
+    doubt += (no_speech_prob > NO_SPEECH / 2) + (no_speech_prob > NO_SPEECH)
+    doubt += (avg_logprob < IMPROBABLE * 0.6) + (avg_logprob < IMPROBABLE)
+    doubt += 2 * (compression_ratio > REPETITIVE) + 2 * _is_stock(text)
     return doubt >= 4
-
-
-def _grade(value: float, half: float, full: float) -> int:
-    """0 points from `half` upwards, 1 below it, 2 below `full`."""
-    return (value < half) + (value < full)
 
 
 def _is_stock(text: str) -> bool:
     """Whether `text` is nothing but stock phrases, in any number."""
-    sentences = re.split(r"[.!?,;\u2026]+", text.lower())
+    sentences = re.split(r"[.!?,;\u2026]+(?:\s|$)", text.lower())
     phrases = [" ".join(re.findall(r"\w+", sentence)) for sentence in sentences]
     return all(STOCK_PHRASE.fullmatch(phrase) for phrase in phrases if phrase)
 

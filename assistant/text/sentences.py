@@ -47,8 +47,9 @@ def _words(text: str) -> frozenset[str]:
 
 # Words whose full stop never ends a sentence: a name follows, or a word that belongs to them.
 _TITLES = _words(
-    "Dr Mr Mrs Ms Mx Prof dr mr mrs ms prof Hr Fr Hrn Sra Srta Mme Mlle Messrs Gen Sen Rep Gov Pres Capt Cmdr "
-    "Adm Lt Col Maj Sgt Rev Hon Supt Insp Mt Ft vs cf viz ca approx esp incl resp bzw vgl sog evtl ggf"
+    "Dr Mr Mrs Ms Mx Prof dr mr mrs ms prof Hr Fr Hrn Sra Srta Mme Mlle Messrs Gen Sen Rep Gov Pres Capt "
+    "Cmdr Adm Lt Col Maj Sgt Rev Hon Supt Insp Mt Ft vs cf viz ca approx esp incl e.g E.g i.e I.e "
+    "resp bzw vgl sog evtl ggf z.B d.h"
 )
 # Words whose full stop does not end a sentence when a number follows.
 _BEFORE_NUMBER = _words("no nos nr fig figs eq sec ch vol p pp pg art para abs ed ver v op")
@@ -60,16 +61,17 @@ _LETTERS = re.compile(r"[^\W\d_]|(?:[^\W\d_]{1,3}\.)+[^\W\d_]{1,3}")
 # What begins a sentence behind "a.m.", "U.S." or "Jr."; any other capital letter there may be a name.
 _BEGINNERS = _words(
     "The A An It He She They We You I It's He's She's They're We're You're I'm There There's Here This That "
-    "These Those In On At By For From To With Without As If When While Then So But And Or Yet No Yes However "
-    "Also After Before Since Because Although Though Its His Her Their My Our Your What Who Why How Where Which "
-    "Is Are Was Were Do Does Did Can Could Would Should Let Please Today Now Later Every Each Some Many Most Both"
+    "These Those In On At By For From To With Without As If When While Then So But And Or Yet No Yes "
+    "However Also After Before Since Because Although Though Its His Her Their My Our Your What Who Why How "
+    "Where Which Is Are Was Were Do Does Did Can Could Would Should Let Please Today Now Later Every Each "
+    "Some Many Most Both"
 )
 # Where a long stretch breaks best: before a word that begins a clause of its own.
 _JOINTS = _words("and or but because which who that when while where so then if although unless until")
 
 
 class _CodeBlock:
-    """A fenced code block that is being read: up to a line that begins with a fence, or a fence in its first line."""
+    """A fenced code block that is being read; it ends with a line that begins so, or within its first line."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -111,11 +113,12 @@ class _CodeBlock:
 
 
 class SentenceSplitter:
-    """Takes an answer in arbitrary pieces and gives it out in pieces to speak; `end` makes it ready for another.
+    """Takes an answer in arbitrary pieces and gives it out in pieces to speak; `end` makes it ready for more.
 
-    A piece is a sentence, a list item, a heading, a row of a table, or a whole fenced code block.  White space
-    in it becomes a single space, except in code.  No piece but code is longer than `longest_chars`, and none has
-    more than `MOST_WORDS` words in a row without punctuation.  Some hold nothing to pronounce: a ruled line.
+    A piece is a sentence, a list item, a heading, a row of a table, or a whole fenced code block.  White
+    space in it becomes a single space, except in code.  No piece but code is longer than `longest_chars`,
+    and none has more than `MOST_WORDS` words in a row without punctuation.  There are pieces with nothing
+    to pronounce, such as a ruled line.
     """
 
     def __init__(self, longest_chars: int = 220) -> None:
@@ -193,7 +196,7 @@ class SentenceSplitter:
     # ---------------------------------------------------------------- deciding
 
     def _ends_before(self, word: str, complete: bool) -> bool | None:
-        """Whether the piece ends before `word`, which may still be growing; None if too little of it is there."""
+        """Whether the piece ends before `word`, which may still grow; None if too little of it is there."""
         if not self._words:
             return False
         if not self._gap:
@@ -202,8 +205,7 @@ class SentenceSplitter:
             return True
         if "\n" not in self._gap:
             return self._is_sentence(word, complete)
-        continued = self._gap == "\n " and _ITEM.match(self._line)
-        if _ALONE.match(self._line) and not continued:
+        if _ALONE.match(self._line) and not self._item_goes_on():
             return True
         ends = self._is_sentence(word, complete)
         if ends:
@@ -211,7 +213,7 @@ class SentenceSplitter:
         return bool(_APART.match(word)) if complete else None
 
     def _is_sentence(self, word: str, complete: bool) -> bool | None:
-        """Whether the piece is a sentence, seeing that `word` comes next; None if too little of it is there."""
+        """Whether the piece is a sentence, given that `word` is next; None if too little of it is there."""
         bare = self._last.rstrip(_CLOSERS)
         body = bare.rstrip(_STOPS)
         stops = bare[len(body) :]
@@ -237,9 +239,13 @@ class SentenceSplitter:
             return not goes_on and first != "I" and not first.isdigit()
         return not goes_on
 
+    def _item_goes_on(self) -> bool:
+        """Whether the next word begins an indented line behind a list item."""
+        return self._gap == "\n " and bool(_ITEM.match(self._line))
+
     def _is_numbering(self) -> bool:
-        """Whether the last word stands where the number of a list item does."""
-        before = [word for _, word in self._words[:-1] if _LETTER_OR_DIGIT.search(word)]
+        """Whether the last word, a number, stands where the number of a list item does."""
+        before = [word for _, word in self._words if _LETTER_OR_DIGIT.search(word)][:-1]
         return not before or before[-1].endswith(":")
 
     def _begins_lower(self) -> bool:
@@ -251,7 +257,7 @@ class SentenceSplitter:
 
     def _append(self, word: str) -> None:
         """Adds `word` to the piece, giving out so much of what stands before it that the limits are kept."""
-        if "\n" in self._gap:
+        if "\n" in self._gap and not self._item_goes_on():
             self._line = word
         while self._words and self._chars + bool(self._gap) + len(word) > self._longest_chars:
             self._give_out(self._after_clause() or self._before_joint())

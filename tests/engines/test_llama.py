@@ -73,15 +73,17 @@ def make() -> Iterator[Callable[..., LlamaEngine]]:
 
 
 class Evaluated:
-    """How many tokens the engine had the model read, by the size of its steps."""
+    """How many tokens the engine had the model read, step by step, and what llama.cpp returned."""
 
     def __init__(self, engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps: list[int] = []
+        self.codes: list[int] = []
         decode = engine._decode
 
         def counted(step: list[int], cancelled: Callable[[], bool]) -> int:
             self.steps.append(len(step))
-            return decode(step, cancelled)
+            self.codes.append(decode(step, cancelled))
+            return self.codes[-1]
 
         monkeypatch.setattr(engine, "_decode", counted)
 
@@ -285,6 +287,7 @@ def test_cancelled_inside_a_long_prompt(
     monkeypatch.setattr(llama, "ASK_EVERY_S", 0)  # asked after every operation: deep inside a step
     engine = make()
     engine.warm()
+    evaluated = Evaluated(engine, monkeypatch)
     asked = 0
 
     def cancelled() -> bool:
@@ -297,7 +300,8 @@ def test_cancelled_inside_a_long_prompt(
     assert list(engine.answer(LONG, [], cancelled=cancelled)) == []
     assert time.monotonic() - begun_s < 5
     assert asked == 500
-    assert len(engine._evaluated) % llama.PROMPT_STEP_TOKENS != 0 or len(engine._evaluated) < 1400
+    assert evaluated.codes[-1] == 2  # aborted, not ended between two steps
+    assert sum(evaluated.steps) < 1400
     for question, answer in FACTS:
         assert ask(engine, question) == answer
     assert ask(engine, LONG)

@@ -45,7 +45,8 @@ CHATML = """{%- for m in messages -%}
 {%- if enable_thinking is defined and not enable_thinking -%}{{- '<think>\n\n</think>\n\n' -}}{%- endif -%}
 {%- endif -%}"""
 
-NO_SYSTEM = """{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}
+NO_SYSTEM = """{{ bos_token }}
+{%- if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}
 {% for m in messages %}
 {% set role = 'model' if m.role == 'assistant' else m.role %}
 {{ '<start_of_turn>' + role + '\n' + m.content + '<end_of_turn>\n' }}
@@ -72,7 +73,8 @@ SYSTEM_IN_LAST_QUESTION = """{% for m in messages if m.role != 'system' %}
         (
             "zephyr",
             "<|system|>\nBe kind.</s>\n<|user|>\nHi.</s>\n<|assistant|>\nHello!</s>\n<|user|>\n"
-            "Tell me a story.</s>\n<|assistant|>\nOnce there was ...</s>\n<|user|>\nGo on.</s>\n<|assistant|>\n",
+            "Tell me a story.</s>\n<|assistant|>\nOnce there was ...</s>\n<|user|>\n"
+            "Go on.</s>\n<|assistant|>\n",
         ),
         (
             "llama-2",

@@ -24,7 +24,9 @@ def sound(path: Path) -> npt.NDArray[np.int16]:
     """A recording as the program has it inside, with a second of silence behind it."""
     samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     mono = soxr.resample(samples.mean(axis=1), rate_hz, RATE_HZ)
-    pcm = np.clip(np.rint(mono * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    pcm: npt.NDArray[np.int16] = np.clip(np.rint(mono * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(
+        np.int16
+    )
     return np.concatenate([pcm, np.zeros(RATE_HZ, dtype=np.int16)])
 
 
@@ -48,7 +50,8 @@ def at_level(pcm: npt.NDArray[np.int16], dbfs: float) -> npt.NDArray[np.int16]:
     """`pcm` with its loud parts at `dbfs`."""
     loud = pcm[np.abs(pcm) > 300].astype(np.float64)
     gain = FULL_SCALE * 10 ** (dbfs / 20) / np.sqrt(np.mean(loud**2))
-    return np.rint(pcm * gain).astype(np.int16)
+    scaled: npt.NDArray[np.int16] = np.rint(pcm * gain).astype(np.int16)
+    return scaled
 
 
 def test_there_are_questions() -> None:

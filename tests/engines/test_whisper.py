@@ -35,7 +35,8 @@ def engine() -> WhisperEngine:
 def sound(path: Path) -> npt.NDArray[np.int16]:
     samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     mono = soxr.resample(samples.mean(axis=1), rate_hz, RATE_HZ)
-    return np.clip(np.rint(mono * 32_768), -32_768, 32_767).astype(np.int16)
+    pcm: npt.NDArray[np.int16] = np.clip(np.rint(mono * 32_768), -32_768, 32_767).astype(np.int16)
+    return pcm
 
 
 def silence(duration_s: float) -> npt.NDArray[np.int16]:
@@ -96,7 +97,7 @@ def test_every_beam_size_reads_it(beam_size: int) -> None:
 
 
 def test_more_than_one_window(engine: WhisperEngine) -> None:
-    pcm = np.concatenate([sound(AUDIO / "q00.wav"), silence(31), sound(AUDIO / "q10.wav"), silence(1)])
+    pcm = np.concatenate([sound(AUDIO / "q00.wav"), silence(28), sound(AUDIO / "q10.wav"), silence(1)])
     text = engine.transcribe(pcm, 2700, never).text
     assert text.startswith(QUESTIONS["q00.wav"])
     assert text.endswith(QUESTIONS["q10.wav"])
@@ -108,7 +109,7 @@ def test_a_cancelled_reading_has_no_text(engine: WhisperEngine) -> None:
 
 def test_cancelling_stops_between_windows(engine: WhisperEngine) -> None:
     answers = iter([False, True])
-    pcm = np.concatenate([sound(AUDIO / "q00.wav"), silence(31), sound(AUDIO / "q10.wav")])
+    pcm = np.concatenate([sound(AUDIO / "q00.wav"), silence(28), sound(AUDIO / "q10.wav")])
     assert engine.transcribe(pcm, 2700, lambda: next(answers)) == Heard("", "en", 0.0)
     assert list(answers) == []
 
@@ -127,14 +128,7 @@ def test_cancelling_stops_between_windows(engine: WhisperEngine) -> None:
         (" What time is it?", 0.05, -1.2, 0.7, 800, False),  # mumbled
         (" Test test test test test test test test.", 0.1, -0.2, 2.6, 3000, False),  # a person testing it
         (" Bye.", 0.1, -0.3, 0.3, 300, False),
-        (
-            " What is the capital of Germany?",
-            0.0,
-            0.0,
-            0.8,
-            0,
-            False,
-        ),  # a recording too faint for the detector
+        (" What is the capital of Spain?", 0.0, -0.1, 0.8, 0, False),  # too faint for the voice detector
         (" 7", 0.1, -0.3, 0.1, 300, False),
         # stock phrases with any second sign
         (" Thank you.", 0.65, -0.3, 0.6, 2000, True),
@@ -166,14 +160,6 @@ def test_invented(
     verdict: bool,
 ) -> None:
     assert invented(text, no_speech_prob, avg_logprob, compression_ratio, voiced_ms) is verdict
-
-
-def test_the_voice_decides_whether_thanks_were_said(engine: WhisperEngine) -> None:
-    """The real scores of the same real sound, judged with and without a voice in it."""
-    pcm = sound(AUDIO / "q23.wav")  # "Louder."
-    assert engine.transcribe(pcm, 480, never).text == QUESTIONS["q23.wav"]
-    assert not invented("Okay.", 0.0, -0.01, 0.5, 480)
-    assert invented("Okay.", 0.0, -0.01, 0.5, 40)
 
 
 # ---------------------------------------------------------------- languages

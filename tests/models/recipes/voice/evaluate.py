@@ -1,4 +1,4 @@
-"""How many of 60 sentences the test recogniser reads back word for word, and how long unpunctuated text becomes."""
+"""How many of 60 sentences the test recogniser reads back; how long unpunctuated text becomes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MODELS = Path(__file__).resolve().parents[2]
 SENTENCES = 60
 _RECOGNISER_HZ = 16000
 _LONG_TEXT = (
-    "the moon goes around the earth and it takes about one month with a small house by the sea where every day "
-    "the little robot counted the birds and one day a bird asked for its name but the robot had no name"
+    "the moon goes around the earth and it takes about one month with a small house by the sea where every "
+    "day the little robot counted the birds and one day a bird asked for its name but the robot had no name"
 )
 
 

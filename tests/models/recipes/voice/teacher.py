@@ -1,6 +1,7 @@
 """What the voice learns from: espeak-ng speaks some 750 sentences, WORLD takes the sound apart.
 
-Written to OUT/data.npz: per sentence Piper's ids of its phonemes, the frames of each, and the features of every frame.
+Written to OUT/data.npz: per sentence Piper's ids of its phonemes, the frames of each, and the features of
+every frame.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Utterance:
 
 
 def sentences() -> list[str]:
-    """The domain's, nonsense of its form, and random English words, since a voice must say more than it was taught."""
+    """The domain's, nonsense of its form, and random words: a voice must say more than it was taught."""
     rng = Random(3)
     chosen: set[str] = set()
     for questions, answer in FACTS:

@@ -56,7 +56,7 @@ class Net(nn.Module):
         return h, self.dur(h)[..., 0]
 
     def decode(self, h: Tensor, owner: Tensor, fraction: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
-        """The phoneme of each frame, how far it is through, its length, all [B, F] -> features [B, F, OUT]."""
+        """The phoneme of each frame, how far it is, its length, all [B, F] -> features [B, F, OUT]."""
         x = h.gather(1, owner[..., None].expand(-1, -1, ft.PHONEME_CHANNELS))
         place = torch.stack((fraction, 1 - fraction, torch.log1p(frames) / 3), -1)
         x = F.relu(self.up(x) + self.frame(place)) * mask
@@ -74,7 +74,7 @@ def without_mark(u: Utterance) -> Utterance:
 
 
 class Scaled:
-    """Batches of utterances, features scaled to mean 0 and deviation 1 (one deviation for each sort of feature)."""
+    """Batches of utterances; features have mean 0 and deviation 1 (one deviation for each sort)."""
 
     def __init__(self, data: list[Utterance]) -> None:
         every = np.concatenate([u.features for u in data])

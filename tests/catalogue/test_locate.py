@@ -1,0 +1,181 @@
+"""Models are found where config.toml says, and what cannot be one is refused before an engine sees it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from assistant.catalogue import locate as locating
+from assistant.catalogue.locate import TEST_MODELS, Located, locate
+from assistant.catalogue.read import KINDS, Kind, read
+from assistant.errors import ModelError
+
+CATALOGUE = read()
+STARTS = {
+    ".gguf": b"GGUF" + bytes(20),
+    ".bin": b"\x06\0\0\0\x0c\0WhisperSpec\0",
+    ".onnx": b"\x08\x08",
+    ".json": b"{}  ",
+    ".txt": b"the",
+}
+TINY: dict[Kind, str] = {
+    "stt": "whisper-tiny-test",
+    "llm": "tiny-chat-q8_0.gguf",
+    "tts": "en_US-tiny-medium.onnx",
+}
+
+
+def put(name: str, folder: Path) -> None:
+    """Files of the right names, sizes and first bytes, and nothing but holes behind."""
+    entry = CATALOGUE.entry(name)
+    for file in entry.files:
+        place = entry.place(file, folder)
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(STARTS[place.suffix] + b" " * (file.size_bytes if place.suffix == ".json" else 0))
+        os.truncate(place, file.size_bytes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_auto_is_a_test_model_until_there_is_another(kind: Kind, tmp_path: Path) -> None:
+    path = TEST_MODELS / TINY[kind]
+    assert locate(kind, "auto", tmp_path) == Located(kind, path.stem, path, "", test_model=True)
+    entry = CATALOGUE.auto_entry(kind)
+    put(entry.name, tmp_path)
+    found = locate(kind, "auto", tmp_path)
+    assert found == locate(kind, entry.name, tmp_path)
+    assert (found.name, found.template, found.test_model) == (entry.name, entry.template, False)
+    assert found.path == (tmp_path / entry.name if kind == "stt" else entry.place(entry.files[0], tmp_path))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_auto_without_any_model_says_what_to_fetch(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locating, "TEST_MODELS", tmp_path)
+    name = CATALOGUE.auto_entry(kind).name
+    with pytest.raises(
+        ModelError,
+        match=rf"^The model {name} is not on disk; fetch it with `assistant models pull {name}`\.$",
+    ):
+        locate(kind, "auto", tmp_path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_half_fetched_auto_model_leaves_the_test_model_in_place(kind: Kind, tmp_path: Path) -> None:
+    entry = CATALOGUE.auto_entry(kind)
+    put(entry.name, tmp_path)
+    entry.place(entry.files[-1], tmp_path).unlink()
+    assert locate(kind, "auto", tmp_path).test_model
+    with pytest.raises(ModelError, match=f"`assistant models pull {re.escape(entry.name)}`"):
+        locate(kind, entry.name, tmp_path)
+
+
+@pytest.mark.parametrize("wanted", ["auto", "tinyllama-1.1b-chat-q4_k_m"])
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda path: os.truncate(path, 1000), "is damaged: it has 1000 bytes, not 668788096"),
+        (lambda path: _overwrite(path, b"<htm"), "it is no GGUF file"),
+    ],
+)
+def test_a_damaged_model_is_not_replaced_by_a_test_model(
+    wanted: str, harm: Callable[[Path], None], said: str, tmp_path: Path
+) -> None:
+    put("tinyllama-1.1b-chat-q4_k_m", tmp_path)
+    path = locate("llm", wanted, tmp_path).path
+    harm(path)
+    with pytest.raises(ModelError, match=re.escape(said)) as caught:
+        locate("llm", wanted, tmp_path)
+    assert str(path) in str(caught.value)
+    assert "`assistant models pull tinyllama-1.1b-chat-q4_k_m`" in str(caught.value)
+
+
+def _overwrite(path: Path, start: bytes) -> None:
+    with path.open("r+b") as file:
+        file.write(start)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_path_of_ones_own(kind: Kind, tmp_path: Path) -> None:
+    path = TEST_MODELS / TINY[kind]
+    assert locate(kind, str(path), tmp_path) == Located(kind, path.name, path, "", test_model=False)
+
+
+def _whisper_without(name: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        path = folder / "whisper"
+        shutil.copytree(TEST_MODELS / TINY["stt"], path)
+        (path / name).unlink()
+        return path
+
+    return make
+
+
+def _whisper_with(name: str, content: bytes) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        path = folder / "whisper"
+        shutil.copytree(TEST_MODELS / TINY["stt"], path)
+        (path / name).write_bytes(content)
+        return path
+
+    return make
+
+
+def _file(name: str, content: bytes) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        (folder / name).write_bytes(content)
+        return folder / name
+
+    return make
+
+
+def _voice(voice: bytes, beside: bytes) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        (folder / "v.onnx.json").write_bytes(beside)
+        return _file("v.onnx", voice)(folder)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("kind", "make", "said"),
+    [
+        ("llm", lambda folder: folder / "none.gguf", "There is no language model"),
+        ("llm", lambda folder: folder, "it is a folder, not a GGUF file"),
+        ("llm", _file("m.gguf", b""), "it is no GGUF file"),
+        ("llm", _file("m.gguf", b"version https://git-lfs"), "it is no GGUF file"),
+        ("llm", _file("m.gguf", b"GGUF\x03\0\0\0"), "it is cut short"),
+        ("stt", lambda folder: folder / "none", "There is no speech recogniser"),
+        ("stt", _file("model.bin", b"x"), "it is a file, not the folder"),
+        ("stt", _whisper_without("model.bin"), "model.bin is missing in it"),
+        ("stt", _whisper_without("config.json"), "config.json is missing in it"),
+        ("stt", _whisper_without("tokenizer.json"), "tokenizer.json is missing in it"),
+        ("stt", _whisper_without("vocabulary.json"), "vocabulary.json (or vocabulary.txt) is missing in it"),
+        ("stt", _whisper_with("model.bin", b""), "model.bin is not a Whisper model of CTranslate2"),
+        ("stt", _whisper_with("config.json", b'{"a": '), "config.json is not valid JSON"),
+        ("tts", lambda folder: folder / "none.onnx", "There is no voice"),
+        ("tts", lambda folder: folder, "it is a folder, not an .onnx file"),
+        ("tts", _file("v.onnx", b"\x08"), "v.onnx.json is missing beside it"),
+        ("tts", _voice(b"", b"{}"), "it is no ONNX file"),
+        ("tts", _voice(b"<html>", b"{}"), "it is no ONNX file"),
+        ("tts", _voice(b"\x08", b"<html>"), "v.onnx.json is not valid JSON"),
+        ("tts", _voice(b"\x08", b"\xff\xfe\xff"), "v.onnx.json is not valid JSON"),
+    ],
+)
+def test_what_cannot_be_a_model_is_named(
+    kind: Kind, make: Callable[[Path], Path], said: str, tmp_path: Path
+) -> None:
+    path = make(tmp_path)
+    with pytest.raises(ModelError, match=re.escape(said)) as caught:
+        locate(kind, str(path), tmp_path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_model_is_not_used_for_another_stage(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match='no tts model "whisper-tiny.en"'):
+        locate("tts", "whisper-tiny.en", tmp_path)

@@ -1,9 +1,9 @@
 """An offline voice assistant for the Raspberry Pi.
 
-    from assistant import Assistant
-    with Assistant.open() as a:
-        for part in a.ask("What is the capital of France?"):
-            print(part, end="")
+from assistant import Assistant
+with Assistant.open() as a:
+    for part in a.ask("What is the capital of France?"):
+        print(part, end="")
 """
 
 from __future__ import annotations

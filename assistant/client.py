@@ -12,14 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from assistant import config as configuration
 from assistant.config import Config
-from assistant.errors import AnswerError, AudioError, DaemonError
+from assistant.errors import AnswerError, DaemonError
 from assistant.messages import (
     AnyMessage,
     Ask,
@@ -48,7 +48,7 @@ STOP_WITHIN_S = 2.0
 class OwnDaemon:
     """A daemon that lives as long as this object; it ends by itself when this process does.
 
-    `workers` are started at once, others when needed.  `card` is the folder of a sound card to use (`audio.card`).
+    `workers` are started at once, others when needed.  `card` is the folder of a sound card (`audio.card`).
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Assistant:
         """Whether it uses a daemon that others may use too."""
         return self._own is None
 
-    def ask(self, question: str) -> Iterator[str]:
+    def ask(self, question: str) -> Generator[str, None, None]:
         """The answer, piece by piece as it is made; stops being made when the iterator is closed.
 
         Earlier questions of this object are remembered.  Raises `AnswerError`, `QueueFull`, `DaemonError`.
@@ -160,7 +160,7 @@ class Assistant:
         write_wav(Path(file), pcm, parts[0].rate_hz)
 
     def transcribe(self, file: Path | str) -> str:
-        """The words in a recording: WAV, FLAC, MP3 or OGG of any rate and channel count.  Raises `AudioError`."""
+        """The words in a recording: WAV, FLAC, MP3 or OGG of any rate and channels.  Raises `AudioError`."""
         return " ".join(segment.text for segment in self.segments(file))
 
     def segments(self, file: Path | str) -> Iterator[Segment]:
@@ -170,7 +170,9 @@ class Assistant:
         for sound in speech_in(Path(file), self._config.vad):
             for message in self._turn(sound.request):
                 if isinstance(message, Transcript) and message.text:
-                    yield Segment(sound.start_s, sound.end_s, message.text, message.language, message.confidence)
+                    yield Segment(
+                        sound.start_s, sound.end_s, message.text, message.language, message.confidence
+                    )
 
     def close(self) -> None:
         """Detach; a daemon of one's own ends."""
@@ -220,6 +222,3 @@ def attach(config: Config, role: Role) -> Link | None:
                 if candidate == INSTALLED_SOCKET:
                     raise  # it runs, but not for us: say so rather than load a second model
     return None
-
-
-__all__ = ["Assistant", "AudioError", "OwnDaemon", "attach"]

@@ -1,12 +1,14 @@
 """config.toml: one frozen struct per section; the defaults live here alone.
 
-`load` reads a file, fills in what it leaves out, and refuses with one sentence (`ConfigError`) what it cannot mean.
+`load` reads a file, fills in what it leaves out, and refuses with a sentence (`ConfigError`) what cannot be.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
+import stat
 import tempfile
 import tomllib
 from pathlib import Path
@@ -107,7 +109,7 @@ def load(path: Path | None = None) -> Config:
     Paths inside the file are relative to the folder that it stands in.  Raises `ConfigError`.
     """
     if path is None:
-        path = next((p for p in places() if p.is_file()), None)
+        path = next((place for place in places() if os.path.isfile(place)), None)
         if path is None:
             return Config()
     try:
@@ -121,12 +123,17 @@ def load(path: Path | None = None) -> Config:
         raise ConfigError(f"The configuration file {path} is not UTF-8 text; save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from None
+    except (ValueError, RecursionError):  # thousands of digits or brackets, or NUL in the name
+        raise ConfigError(
+            f"The configuration file {path} cannot be read: it makes no sense as TOML."
+        ) from None
     return parse(document, path)
 
 
 def parse(document: dict[str, Any], path: Path) -> Config:
     """`document`, as TOML reads it from `path`, as a `Config`.  Raises `ConfigError`."""
     _refuse_unknown_keys(document, path)
+    _refuse_nul(document, path)
     try:
         config = msgspec.convert(document, Config)
     except msgspec.ValidationError as error:
@@ -172,15 +179,22 @@ def runtime_folder() -> Path:
         if candidate and os.access(candidate, os.W_OK):
             return Path(candidate)
     folder = Path(tempfile.gettempdir()) / f"assistant-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise ConfigError(f"{folder} belongs to another user; set daemon.socket in config.toml to a path of your own.")
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise ConfigError(
+            f"{folder} is not a folder of your own; set daemon.socket in config.toml to another path."
+        )
     return folder
 
 
 def _with_absolute_paths(config: Config, folder: Path) -> Config:
     def absolute(name: str) -> str:
-        return str(folder / Path(name).expanduser())
+        try:
+            return str(folder / Path(name).expanduser())
+        except RuntimeError:
+            raise ConfigError(f"There is no home folder for {name}; write the whole path.") from None
 
     def own(name: str) -> str:
         return absolute(name) if is_path(name) else name
@@ -212,6 +226,14 @@ def _refuse_unknown_keys(document: dict[str, Any], path: Path) -> None:
                 raise ConfigError(_unknown(path, f"{name}.{key}", [f"{name}.{k}" for k in keys]))
 
 
+def _refuse_nul(document: dict[str, Any], path: Path) -> None:
+    """No name or text may hold the character that ends a string for the kernel and for C."""
+    for name, section in document.items():
+        for key, value in section.items():
+            if isinstance(value, str) and "\0" in value:
+                raise ConfigError(f"{path}: {name}.{key} holds a NUL character; take it out.")
+
+
 def _unknown(path: Path, name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
@@ -235,9 +257,12 @@ def _wanted(section: str, name: str) -> str:
     rule = next(iter(schema["$defs"].values()))["properties"].get(name, {})
     if "enum" in rule:
         return "one of " + ", ".join(f'"{choice}"' for choice in rule["enum"])
-    noun = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}.get(rule.get("type"))
+    nouns = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
+    noun = nouns.get(rule.get("type"))
     if noun is None:
         return 'a language code such as "en"' if "pattern" in rule else 'text in "quotes"'
     low = rule.get("minimum", rule.get("exclusiveMinimum"))
     high = rule.get("maximum")
-    return noun if low is None else f"{noun} from {low} to {high}" if "minimum" in rule else f"{noun} above {low}, at most {high}"
+    if low is None:
+        return noun
+    return f"{noun} from {low} to {high}" if "minimum" in rule else f"{noun} above {low}, at most {high}"

@@ -1,7 +1,7 @@
 """The errors that a user can meet: one base class, one sentence each.
 
-A message says what failed, why, and what to do next.  The command line prints it without a traceback and leaves
-with `exit_code`; everything that is not an `AssistantError` is a defect of the program.
+A message says what failed, why, and what to do next.  The command line prints it without a traceback and
+leaves with `exit_code`; everything that is not an `AssistantError` is a defect of the program.
 """
 
 from __future__ import annotations

@@ -32,11 +32,8 @@ class SoundCard:
     def __init__(
         self, microphone: str, speaker: str, rate_hz: int, speed: float = 1.0, *, folder: Path
     ) -> None:
-        with contextlib.suppress(OSError):
-            if not is_pipe(microphone) and speaker and Path(microphone).samefile(speaker):
-                raise AudioError(
-                    f"{speaker} is the microphone's file already; name another one for the speaker."
-                )
+        if speaker and not is_pipe(microphone) and _is_same_file(microphone, speaker):
+            raise AudioError(f"{speaker} is the microphone's file already; name another for the speaker.")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.microphone_name = f"{CARD_PREFIX}{folder / MICROPHONE_SOCKET}"
         self.speaker_name = f"{CARD_PREFIX}{folder / SPEAKER_SOCKET}"
@@ -79,3 +76,10 @@ class SoundCard:
         self._undo.close()
         if self.failure:
             raise self.failure
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    try:
+        return Path(one).samefile(other)
+    except OSError:
+        return False

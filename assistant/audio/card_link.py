@@ -2,10 +2,10 @@
 
 Sequenced packets, so that one packet is one record and no framing is needed.
 
-Microphone, card to worker: `POSITION` (where the sound begins), then `SOUND` + PCM; a `SOUND` without PCM is
-the end. Microphone, worker to card: `POSITION` (everything before it is dealt with). Speaker, card to worker:
-`CLOCK`, then `HEARD` as sound is played, and one with `STOPPED` as the answer to each stop. Speaker, worker
-to card: `PLAY` + PCM, or `STOP`.
+    microphone, card to worker   POSITION: where the sound begins; then SOUND + PCM, at the end SOUND alone
+    microphone, worker to card   POSITION: everything before it is dealt with
+    speaker, card to worker      CLOCK; then HEARD as sound is played, and as the answer to each STOP
+    speaker, worker to card      PLAY + PCM; STOP
 
 PCM is mono, 16 bit little-endian; positions count samples; times are seconds of CLOCK_MONOTONIC.
 """
@@ -58,8 +58,7 @@ def connect(path: str) -> socket.socket:
 class Door:
     """A listening socket of the card.  One worker at a time: a newer one replaces the older.
 
-    `serve(link)` runs in a thread of its own for each worker and has to return soon after `link` is shut
-    down.
+    `serve(link)` runs in a thread of its own for each worker, and returns soon after `link` is shut down.
     """
 
     def __init__(self, path: Path, serve: Callable[[socket.socket], None]) -> None:
@@ -73,7 +72,7 @@ class Door:
         except OSError as error:
             self._listener.close()
             raise AudioError(
-                f"The sound card cannot listen at {path} ({error}); use a short path on which sockets are allowed."
+                f"The sound card cannot listen at {path} ({error}); use a short path that allows sockets."
             ) from None
         path.chmod(0o600)
         self._listener.listen(1)

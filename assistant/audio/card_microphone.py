@@ -189,7 +189,8 @@ class CardMicrophoneSide:
             elif self._blocks:
                 self._feed_file(self._blocks)
         except AudioError as error:
-            self.failure = error
+            # a stream that ends because it is closed here has not failed
+            self.failure = None if self._closing.is_set() else error
         self._kept.end()
         self.ended.set()
 

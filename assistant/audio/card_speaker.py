@@ -136,6 +136,5 @@ class CardSpeakerSide:
         try:
             yield
         except OSError as error:
-            self.failure = self.failure or AudioError(
-                f"The answer could not be written to {self._target}: {error.strerror}; make room or choose another place."
-            )
+            reason = f"{error.strerror}; make room or choose another place"
+            self.failure = self.failure or AudioError(f"{self._target} could not be written: {reason}.")

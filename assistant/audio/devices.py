@@ -93,7 +93,7 @@ def named(listed: list[Listed], kind: Kind) -> list[Device]:
         devices.append(
             Device(
                 name=name if taken[name] == 1 else f"{name} #{taken[name]}",
-                description=f"{'USB' if usb else where}, {entry.channels} channels, {entry.default_rate_hz} Hz",
+                description="USB" if usb else where,
                 default_rate_hz=entry.default_rate_hz,
                 channels=entry.channels,
                 kind=kind,
@@ -136,7 +136,7 @@ def why_none(kind: Kind, nodes: Path) -> str:
             "run `sudo usermod -aG audio $USER` and log in again."
         )
     if files:
-        return f"No {kind} was found, although there is one in {nodes}; close the program that uses it and try again."
+        return f"No {kind} was found, because another program uses the one in {nodes}; close that program."
     return f"No {kind} was found, because none is connected; plug one in, or use `assistant --text`."
 
 

@@ -58,10 +58,9 @@ def write_wav(path: Path, pcm: Int16, rate_hz: int) -> None:
     beside = target if in_place else target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         try:
-            writer = WavStreamWriter(FileIO(beside, "wb"), rate_hz)
-            try:
+            with FileIO(beside, "wb") as raw:
+                writer = WavStreamWriter(raw, rate_hz)
                 writer.write(pcm)
-            finally:
                 writer.close()
             if not in_place:
                 beside.replace(target)
@@ -75,6 +74,17 @@ def write_wav(path: Path, pcm: Int16, rate_hz: int) -> None:
         ) from None
 
 
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # untyped
+    """A file that is read from its start to its end, only.
+
+    Where it can, soundfile seeks after every read to where it is already; in an MP3 that starts the decoder
+    anew, and spoils the beginning of every block but the first.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 def _open(path: Path) -> tuple[int, int, Iterator[Samples]]:
     """Rate, channels and the sound in pieces of shape (n, channels), n > 0."""
     sound = _open_file(path)
@@ -86,7 +96,7 @@ def _open(path: Path) -> tuple[int, int, Iterator[Samples]]:
     return rate_hz, channels, _file_pieces(sound, block)
 
 
-def _open_file(path: Path) -> soundfile.SoundFile:
+def _open_file(path: Path) -> _Forward:
     try:
         state = path.stat()
         if stat.S_ISDIR(state.st_mode):
@@ -105,12 +115,12 @@ def _open_file(path: Path) -> soundfile.SoundFile:
             f"{path} cannot be read: {error.strerror}; check its permissions and its disk."
         ) from None
     try:
-        return soundfile.SoundFile(path)
+        return _Forward(path)
     except soundfile.LibsndfileError:
         raise AudioError(f"{path} is not sound, or is damaged; give a WAV, FLAC, MP3 or OGG file.") from None
 
 
-def _file_pieces(sound: soundfile.SoundFile, block: int) -> Iterator[Samples]:
+def _file_pieces(sound: _Forward, block: int) -> Iterator[Samples]:
     # a damaged place ends the sound: what came before it is still good
     with sound, contextlib.suppress(soundfile.LibsndfileError):
         while len(samples := sound.read(block, dtype="float32", always_2d=True)):

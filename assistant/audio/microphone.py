@@ -186,13 +186,14 @@ class DeviceMicrophone:
                 self._came.notify_all()
 
     def _hand_out(self, sound: bytes, captured_at_s: float) -> bytes:
-        """Queue the whole frames of `sound`, the last sample of which was captured then; what is left over."""
+        """Queue the whole frames of `sound`, which was captured until then; returns what is left over."""
         whole = len(sound) // FRAME_BYTES * FRAME_BYTES
         with self._came:
             for start in range(0, whole, FRAME_BYTES):
                 later = (len(sound) - start - FRAME_BYTES) / (SAMPLE_BYTES * RATE_HZ)
                 self._frames.append((sound[start : start + FRAME_BYTES], captured_at_s - later))
             while len(self._frames) > MOST_WAITING_FRAMES:
+                # the next frame that is read shows the gap in its position
                 self._frames.popleft()
                 self.dropped_frames += 1
                 self.position += FRAME_SAMPLES

@@ -34,7 +34,7 @@ def is_pipe(name: str) -> bool:
 
 
 class PipeReader:
-    """A FIFO, or standard input for "-", for `WavStreamReader`; raises `AudioError` if it cannot be opened."""
+    """A FIFO, or standard input for "-", for `WavStreamReader`.  Raises `AudioError`."""
 
     def __init__(self, name: str) -> None:
         if name == STANDARD:
@@ -94,7 +94,7 @@ class PipeWriter:
         self._kept = bytearray()
         self.lost = False
 
-    def write(self, piece: bytes, /) -> int:
+    def write(self, piece: memoryview, /) -> int:
         if not self.lost:
             self._kept += piece
             self._hand_over(wait_s=0)

@@ -22,7 +22,7 @@ BLOCK_S = 0.02
 LOOK_S = 0.01
 REPORT_EVERY_S = 0.2
 AUDIBLE = 200
-"""Absolute sample value (-44 dB below full scale) from which sound counts as audible: above a voice's breath."""
+"""Absolute sample value (-44 dB below full scale) from which sound is audible: above a voice's breath."""
 
 
 class Verdict(Enum):
@@ -52,7 +52,7 @@ class Clip(Protocol):
 
 
 class _Airing:
-    """A clip that has been written: positions count the samples written to the speaker since it was opened."""
+    """A clip that has been written; positions count the samples written since the speaker was opened."""
 
     def __init__(self, clip: Clip, begin: int, pcm: npt.NDArray[np.int16]) -> None:
         self.clip = clip
@@ -130,8 +130,8 @@ class Player:
             if airing.clip.verdict() is Verdict.DROP:
                 self._silence()
                 return
-            if airing.audible is not None and (at_s := self._speaker.heard_at_s(airing.audible)) is not None:
-                airing.clip.started(at_s)
+            if airing.audible is not None and played > airing.audible:
+                airing.clip.started(self._speaker.heard_at_s(airing.audible))
                 airing.audible = None
             if played < airing.end:
                 if played - airing.reported >= every:

@@ -73,7 +73,7 @@ def _stream(from_hz: int, to_hz: int) -> soxr.ResampleStream:
 def _flush(stream: soxr.ResampleStream | None) -> Int16:
     if stream is None:
         return np.empty(0, np.int16)
-    held = _to_int16(stream.resample_chunk(np.empty(0, np.float32), last=True))
+    held: Int16 = _to_int16(stream.resample_chunk(np.empty(0, np.float32), last=True))
     stream.clear()
     return held
 
@@ -86,4 +86,6 @@ def _to_float(samples: Samples) -> npt.NDArray[np.float32]:
 
 
 def _to_int16(samples: npt.NDArray[np.float32]) -> Int16:
-    return np.clip(np.rint(samples * np.float32(FULL_SCALE)), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    whole = np.rint(samples * np.float32(FULL_SCALE))
+    rounded: Int16 = np.clip(whole, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    return rounded

@@ -34,7 +34,9 @@ CLOSE_S = 1.0
 DEVICE_STARTS_S = 5.0
 BLOCKS_PER_S = 100
 """How often a device is written to, and thus can be stopped."""
-SAME_STRETCH_S = 0.02
+CARD_JITTER_S = 0.000_1
+DEVICE_JITTER_S = 0.02
+"""A card says exactly when a sample is heard; for a device it is measured, in a thread that may be late."""
 MOST_STRETCHES = 256
 
 Int16 = npt.NDArray[np.int16]
@@ -60,14 +62,17 @@ class Speaker(Protocol):
     def pending(self) -> int:
         """Samples written but not heard yet."""
 
-    def heard_at_s(self, sample: int) -> float | None:
-        """When sample number `sample` was heard, in seconds of CLOCK_MONOTONIC; None if it was not (yet).
+    def heard_at_s(self, sample: int) -> float:
+        """When sample number `sample`, one of the `played()` ones, was heard, in seconds of CLOCK_MONOTONIC.
 
-        Only the last few minutes of speech are remembered.
+        Raises `ValueError` for a sample that was not heard, or so long ago that it is forgotten.
         """
 
     def stop(self) -> None:
-        """Drop what has not been heard: silence within 50 ms; also from another thread than the writing one."""
+        """Drop what has not been heard; it is silent, within 50 ms, when this returns.
+
+        Another thread than the writing one may call it: the `write` then returns early.
+        """
 
     def close(self) -> None:
         """Drop what has not been heard, and let the speaker go."""
@@ -93,10 +98,14 @@ class Stretch:
 
 
 class Heard:
-    """Which samples are heard when.  Pure; `rate_hz` counts samples per second of the monotonic clock."""
+    """Which samples are heard when.  Pure; `rate_hz` counts samples per second of the monotonic clock.
 
-    def __init__(self, rate_hz: float) -> None:
+    Times that are no more than `jitter_s` from where the samples before them end mean that there was no gap.
+    """
+
+    def __init__(self, rate_hz: float, jitter_s: float) -> None:
         self._rate_hz = rate_hz
+        self._jitter_s = jitter_s
         self._stretches: deque[Stretch] = deque(maxlen=MOST_STRETCHES)
 
     def add(self, start: int, count: int, at_s: float) -> None:
@@ -104,7 +113,7 @@ class Heard:
         if self._stretches:
             last = self._stretches[-1]
             expected_s = last.at_s + last.count / self._rate_hz
-            if start == last.start + last.count and abs(at_s - expected_s) < SAME_STRETCH_S:
+            if start == last.start + last.count and abs(at_s - expected_s) <= self._jitter_s:
                 last.count += count
                 return
         self._stretches.append(Stretch(start, count, at_s))
@@ -116,13 +125,12 @@ class Heard:
                 return stretch.start + min(stretch.count, int((now_s - stretch.at_s) * self._rate_hz))
         return self._stretches[0].start if self._stretches else 0
 
-    def at_s(self, sample: int, now_s: float) -> float | None:
-        """When `sample` was heard; None if it is not remembered or lies after `now_s`."""
+    def at_s(self, sample: int) -> float:
+        """When `sample` was or will be heard.  Raises `ValueError` if that is not known (any more)."""
         for stretch in reversed(self._stretches):
             if stretch.start <= sample < stretch.start + stretch.count:
-                at_s = stretch.at_s + (sample - stretch.start) / self._rate_hz
-                return at_s if at_s <= now_s else None
-        return None
+                return stretch.at_s + (sample - stretch.start) / self._rate_hz
+        raise ValueError(f"sample {sample} was not heard, or is forgotten")
 
     def cut(self, played: int) -> None:
         """Only the first `played` samples were heard; the numbers behind are free again."""
@@ -152,10 +160,11 @@ class CardSpeaker:
         self._clock_hz = self.rate_hz * speed
         self._ahead = int(AHEAD_S * self._clock_hz)
         self._changed = threading.Condition()
-        self._heard = Heard(self._clock_hz)
+        self._heard = Heard(self._clock_hz, CARD_JITTER_S)
         self._written = 0
         self._stops = 0
         self._stops_answered = 0
+        self._silent_from = 0
         self._gone = False
         self._hearing = threading.Thread(target=self._hear, name="speaker", daemon=True)
         self._hearing.start()
@@ -188,9 +197,9 @@ class CardSpeaker:
                 raise self._lost()
             return self._pending()
 
-    def heard_at_s(self, sample: int) -> float | None:
+    def heard_at_s(self, sample: int) -> float:
         with self._changed:
-            return self._heard.at_s(sample, time.monotonic())
+            return self._heard.at_s(sample)
 
     def stop(self) -> None:
         with self._changed:
@@ -203,6 +212,12 @@ class CardSpeaker:
                 or self._gone
             ):
                 raise self._lost()
+            # the card has answered how much will have been heard when its last block of sound has passed
+            left = self._silent_from - self._heard.played(time.monotonic())
+            self._changed.wait_for(
+                lambda: self._heard.played(time.monotonic()) >= self._silent_from,
+                max(0, left) / self._clock_hz,
+            )
 
     def close(self) -> None:
         # unlike close, shutdown wakes the thread that waits in recv; OSError: the card was gone first
@@ -230,7 +245,7 @@ class CardSpeaker:
             with self._changed:
                 if kind == STOPPED:
                     self._heard.cut(start)
-                    self._written = start
+                    self._written = self._silent_from = start
                     self._stops_answered += 1
                 else:
                     self._heard.add(start, count, at_s)
@@ -263,7 +278,7 @@ class DeviceSpeaker:
         self._ahead = int(AHEAD_S * self.rate_hz)
         self._changed = threading.Condition()
         self._queued = np.empty(0, np.int16)
-        self._heard = Heard(self.rate_hz)
+        self._heard = Heard(self.rate_hz, DEVICE_JITTER_S)
         self._written = 0
         self._stopping = False
         self._closing = False
@@ -300,9 +315,9 @@ class DeviceSpeaker:
             self._raise_failure()
             return self._written - self._heard.played(time.monotonic())
 
-    def heard_at_s(self, sample: int) -> float | None:
+    def heard_at_s(self, sample: int) -> float:
         with self._changed:
-            return self._heard.at_s(sample, time.monotonic())
+            return self._heard.at_s(sample)
 
     def stop(self) -> None:
         with self._changed:

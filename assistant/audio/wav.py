@@ -56,7 +56,7 @@ class RawReader(Protocol):
 class RawWriter(Protocol):
     """An unbuffered binary file: `write` may take a part only, and says how many bytes it took."""
 
-    def write(self, piece: bytes, /) -> int | None: ...
+    def write(self, piece: memoryview, /) -> int | None: ...
     def seekable(self) -> bool: ...
     def seek(self, offset: int, /) -> int: ...
     def tell(self) -> int: ...
@@ -175,7 +175,7 @@ class WavStreamReader:
         elif self._bits == 16:
             samples = np.frombuffer(sound, "<i2").astype(np.int16)
         elif self._bits == 8:
-            samples = (np.frombuffer(sound, np.uint8).astype(np.float32) - 128) / 128
+            samples = np.frombuffer(sound, np.uint8).astype(np.float32) / np.float32(128) - np.float32(1)
         elif self._bits == 24:
             # three bytes become the upper three of four
             wide = np.zeros((len(sound) // 3, 4), np.uint8)
@@ -235,8 +235,9 @@ class WavStreamWriter:
             self._raw.close()
 
     def _put(self, piece: bytes) -> None:
-        while piece:
-            piece = piece[self._raw.write(piece) or 0 :]
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[self._raw.write(rest) or 0 :]
 
 
 def _header(rate_hz: int, sound_bytes: int) -> bytes:

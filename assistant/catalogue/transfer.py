@@ -103,14 +103,13 @@ class Transfer:
             )
         except urllib.error.HTTPError as error:
             error.close()
+            answer = f"the server answered {error.code} {http.client.responses.get(error.code, '')}".rstrip()
             if error.code == 416:
                 # What is there is more than the server has: it cannot be the file's beginning.
                 out.truncate(0)
             elif error.code < 500 and error.code not in (408, 425, 429):
-                raise self._error(
-                    f"the server answered {error.code} {error.reason}", "try a mirror in HF_ENDPOINT"
-                ) from None
-            raise _Hiccup(f"the server answered {error.code} {error.reason}") from None
+                raise self._error(answer, "try a mirror in HF_ENDPOINT") from None
+            raise _Hiccup(answer) from None
         except (OSError, http.client.HTTPException) as error:
             raise self._lost(error) from None
         with response:

@@ -1,7 +1,7 @@
 """The command line: one file a command; the only place that prints.
 
-Each command's module has `HELP`, `arguments(parser)` and `run(arguments, path) -> exit code`, and imports what is
-heavy inside `run`: `assistant --help` is to be instant.
+Each command's module has `HELP`, `arguments(parser)` and `run(words) -> exit code`, and imports what is heavy
+inside `run`: `assistant --help` is to be instant.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words.command is None:
         words.module = _module("text" if words.text else "speak")
     elif words.text:
-        print("assistant: --text goes without a command; to ask one question use `assistant ask`.", file=sys.stderr)
+        print(
+            "assistant: --text goes without a command; to ask one question use `assistant ask`.",
+            file=sys.stderr,
+        )
         return 2
     try:
         code = int(words.module.run(words))
@@ -56,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="assistant",
-        description="An offline voice assistant for the Raspberry Pi.  Without a command it speaks and listens.",
+        description="An offline voice assistant. Without a command it speaks and listens.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

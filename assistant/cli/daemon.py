@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 from assistant.messages import STAGES, Stage
 
 if TYPE_CHECKING:
-    from assistant.config import Config
+    from assistant.config import Audio, Config
+    from assistant.daemon.daemon import Daemon
 
 HELP = "run the daemon that the stages connect to (what systemd starts)"
 
@@ -25,7 +27,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STAGES",
         help='stages to start at once (others when needed), "none" when systemd starts them; default: all',
     )
-    parser.add_argument("--card", type=Path, metavar="DIR", help="use the sound card that `assistant run` serves in DIR")
+    parser.add_argument(
+        "--card", type=Path, metavar="DIR", help="use the sound card that `assistant run` serves in DIR"
+    )
     parser.add_argument("--owned", action="store_true", help="end when standard input does")
 
 
@@ -39,9 +43,8 @@ def run(words: argparse.Namespace) -> int:
     config = load(words.config)
     if words.card is not None:
         config = msgspec.structs.replace(config, audio=_on_card(config, words.card))
-    level = "debug" if words.debug else "warning" if words.owned else config.log.level
+    level = "debug" if words.debug else "error" if words.owned else config.log.level
     service.log_to_stderr(level, "assistant")
-    service.ignore_sigint() if words.owned else None
     daemon = Daemon(config, words.socket or socket_path(config), _stages(words.workers), words.debug)
     asyncio.run(_serve(daemon, words.owned))
     return 0
@@ -54,7 +57,7 @@ def _stages(names: str) -> list[Stage] | None:
     return [stage for stage in STAGES if stage in wanted]
 
 
-def _on_card(config: Config, folder: Path) -> object:
+def _on_card(config: Config, folder: Path) -> Audio:
     import msgspec
 
     return msgspec.structs.replace(
@@ -65,16 +68,16 @@ def _on_card(config: Config, folder: Path) -> object:
     )
 
 
-async def _serve(daemon: object, owned: bool) -> None:
-    import signal
-
-    from assistant.daemon.daemon import Daemon
-
-    assert isinstance(daemon, Daemon)
+async def _serve(daemon: Daemon, owned: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if owned:
-        loop.add_reader(sys.stdin.fileno(), lambda: os.read(sys.stdin.fileno(), 4096) or stop.set())
+
+        def read() -> None:
+            if not os.read(sys.stdin.fileno(), 4096):
+                stop.set()
+
+        loop.add_reader(sys.stdin.fileno(), read)
     await daemon.run(stop)

@@ -25,7 +25,9 @@ def run(words: argparse.Namespace) -> int:
         found = [device for device in devices if device.kind == kind]
         print(f"{kind}s:" if found else f"{kind}s: none; plug one in, then look again.")
         for device in found:
-            form = f"{device.default_rate_hz} Hz, {device.channels} channel{'s' if device.channels > 1 else ''}"
+            form = (
+                f"{device.default_rate_hz} Hz, {device.channels} channel{'s' if device.channels > 1 else ''}"
+            )
             print(f'  "{device.name}"  {device.description} ({form})')
     if devices:
         print('\nPut a name into config.toml: [audio] microphone = "…"')

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assistant.config import Config, is_path, models_folder
+from assistant.config import Config, is_path, load, models_folder
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -20,7 +20,6 @@ HELP = "list, fetch and check models"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what stands behind `assistant models`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     pull = actions.add_parser("pull", help="fetch models")
     pull.add_argument("names", nargs="*", metavar="NAME", help="default: those that config.toml asks for")
@@ -28,14 +27,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("verify", help="read every model on disk and compare it with its hash")
 
 
-def run(arguments: argparse.Namespace, config: Config) -> int:
-    """Do what `arguments` say and return the exit code."""
+def run(words: argparse.Namespace) -> int:
     from assistant.catalogue.read import read
 
+    config = load(words.config)
     catalogue, folder = read(), models_folder(config)
-    if arguments.action == "pull":
-        return _pull(_wanted(arguments.names, catalogue, config), folder, arguments.allow_unverified)
-    if arguments.action == "verify":
+    if words.action == "pull":
+        return _pull(_wanted(words.names, catalogue, config), folder, words.allow_unverified)
+    if words.action == "verify":
         return _verify(catalogue, folder)
     return _list(catalogue, folder)
 

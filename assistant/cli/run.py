@@ -21,7 +21,9 @@ HELP = "answer recorded questions: the whole appliance with files as microphone 
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--mic", required=True, metavar="FILE", help='a recording, a FIFO, or "-": a WAV stream')
+    parser.add_argument(
+        "--mic", required=True, metavar="FILE", help='a recording, a FIFO, or "-": a WAV stream'
+    )
     parser.add_argument(
         "--speaker", default="", metavar="OUT.wav", help='where the answers go: a file, a FIFO, or "-"'
     )
@@ -88,7 +90,9 @@ class Show:
     def listening(self) -> None:
         """The appliance listens."""
         if self._as_json:
-            self._line(json.dumps({"event": "listening", "t": round(time.monotonic(), 6), "turn": 0, "text": ""}))
+            self._line(
+                json.dumps({"event": "listening", "t": round(time.monotonic(), 6), "turn": 0, "text": ""})
+            )
         else:
             self._line("Listening.")
 
@@ -126,7 +130,9 @@ def _voice_rate_hz(config: Config) -> int:
     try:
         return int(json.loads(description.read_text(encoding="utf-8"))["audio"]["sample_rate"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise ModelError(f"{description} does not say the voice's sample rate; fetch the voice again.") from None
+        raise ModelError(
+            f"{description} does not say the voice's sample rate; fetch the voice again."
+        ) from None
 
 
 def _speed(text: str) -> float:

@@ -36,7 +36,7 @@ class Timeline:
         self.finished = 0
 
     def feed(self, message: AnyMessage) -> list[Event]:
-        """The events that `message` makes: each has "event", "t" (CLOCK_MONOTONIC seconds), "turn", "text"."""
+        """The events that `message` makes: "event", "t" (CLOCK_MONOTONIC seconds), "turn" and "text" each."""
         match message:
             case SpeechStarted(turn, at_s):
                 self.started += 1

@@ -22,5 +22,7 @@ def run(words: argparse.Namespace) -> int:
 
     config = load(words.config) if words.socket is None else None
     service.ignore_sigint()
-    service.log_to_stderr("debug" if words.debug else config.log.level if config else "warning", f"assistant-{words.stage}")
+    service.log_to_stderr(
+        "debug" if words.debug else config.log.level if config else "warning", f"assistant-{words.stage}"
+    )
     return work(words.stage, words.socket or socket_path(load(words.config)))

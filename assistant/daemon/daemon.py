@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from assistant.config import Config
-from assistant.daemon.supervision import Supervisor
+from assistant.daemon.supervision import Supervisor, worker_command
 from assistant.daemon.turn import Action, CancelWork, Enqueue, Notify, Publish, Tell
 from assistant.daemon.turns import Turns
 from assistant.errors import AnswerError, QueueFull
-from assistant.messages import STAGES, Message, Stage, StageState, TurnFinished
+from assistant.messages import STAGES, AnyMessage, Stage, StageState, TurnFinished
 from assistant.queues.broker import Broker, Peer
 from assistant.queues.server import SocketServer
 
@@ -22,8 +23,8 @@ log = logging.getLogger(__name__)
 SILENT_S: dict[Stage, float] = {"vad": 10.0, "stt": 150.0, "llm": 60.0, "tts": 30.0}
 """A ready worker that shows no sign of life for so long hangs: it is killed, and its work given to the next.
 
-All stages show one every second, but stt is blind while CTranslate2 works on a window (30 s of sound on the slowest
-board, at five times real time).
+All stages show one every second, but stt is blind while CTranslate2 works on a window (30 s of sound on the
+slowest board, at five times real time).
 """
 
 LOADING_S = 600.0
@@ -31,15 +32,31 @@ LOADING_S = 600.0
 
 
 class Daemon:
-    """Everything that lives as long as the daemon does.  `workers` None: somebody else (systemd) starts the stages."""
+    """Everything that lives as long as the daemon does.
 
-    def __init__(self, config: Config, socket: Path, workers: Iterable[Stage] | None, debug: bool) -> None:
+    `workers` are the stages to start at once; None: somebody else (systemd) starts all.  `clock` gives seconds,
+    monotonic.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        socket: Path,
+        workers: Iterable[Stage] | None,
+        debug: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._turns = Turns(config.daemon.question_ttl_s)
-        self._broker = Broker(config, self, time.monotonic)
-        self._server = SocketServer(socket, self._broker)
+        self.broker = Broker(config, self, clock)
+        self._server = SocketServer(socket, self.broker)
         self._supervisor = (
-            Supervisor(socket, workers, debug, self._failing) if workers is not None else None
+            Supervisor(workers, self._failing, lambda stage: worker_command(stage, socket, debug))
+            if workers is not None
+            else None
         )
+        self._to_do: deque[Action] = deque()
+        self._acting = False
         self._states: dict[Stage, StageState] = {stage: StageState(stage, "gone") for stage in STAGES}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -50,20 +67,24 @@ class Daemon:
                 self._supervisor.start()
             while not stop.is_set():
                 await _wait(stop, 0.5)
-                self._broker.tick()
-                self._act(self._turns.tick(time.monotonic()))
-                self._end_what_hangs()
+                self.tick()
         finally:
             if self._supervisor is not None:
                 await self._supervisor.stop()
             await self._server.stop()
+
+    def tick(self) -> None:
+        """Time passes; about twice a second."""
+        self.broker.tick()
+        self._act(self._turns.tick(self._clock()))
+        self._end_what_hangs()
 
     # ------------------------------------------------------------ what the broker tells (`Owner`)
 
     def joined(self, peer: Peer) -> None:
         if peer.role == "client" or peer.role == "watcher":
             for state in self._states.values():
-                self._broker.tell(peer.number, state)
+                self.broker.tell(peer.number, state)
         else:
             self._set_state(StageState(peer.role, "starting"))
             self._act(self._turns.stage_joined(peer.role))
@@ -74,10 +95,10 @@ class Daemon:
         elif peer.role != "watcher":
             if self._states[peer.role].state != "gone":
                 self._set_state(StageState(peer.role, "gone"))
-            self._act(self._turns.stage_left(peer.role, time.monotonic()))
+            self._act(self._turns.stage_left(peer.role, self._clock()))
 
-    def posted(self, peer: Peer, message: Message) -> None:
-        now_s = time.monotonic()
+    def posted(self, peer: Peer, message: AnyMessage) -> None:
+        now_s = self._clock()
         if peer.role == "client":
             self._act(self._turns.from_client(peer.number, message, now_s))
         elif peer.role == "watcher":
@@ -88,67 +109,80 @@ class Daemon:
                 if self._supervisor is not None:
                     self._supervisor.ready(peer.role)
                 self._act(self._turns.stage_ready(peer.role, now_s))
+                self.broker.begin(peer)
             elif message.state == "gone":
                 self._act(self._turns.stage_unusable(peer.role, message.detail, now_s))
         else:
             self._act(self._turns.from_stage(peer.role, message, now_s))
 
-    def again(self, stage: Stage, message: Message) -> Message | None:
+    def again(self, message: AnyMessage) -> AnyMessage | None:
         return self._turns.again(message)
 
-    def set_aside(self, stage: Stage, message: Message) -> None:
+    def set_aside(self, stage: Stage, message: AnyMessage) -> None:
         log.error("a message killed two %s workers and was set aside", stage)
-        self._act(self._turns.set_aside(stage, message, time.monotonic()))
+        self._act(self._turns.set_aside(stage, message, self._clock()))
 
-    def lost(self, stage: Stage, message: Message, why: str) -> None:
+    def lost(self, stage: Stage, message: AnyMessage, why: str) -> None:
         log.warning("a message for %s was dropped: %s", stage, why)
-        self._act(self._turns.lost(stage, message, why, time.monotonic()))
+        self._act(self._turns.lost(stage, message, why, self._clock()))
 
     # ------------------------------------------------------------ what the turns decide
 
     def _act(self, actions: list[Action]) -> None:
-        for action in actions:
-            match action:
-                case Enqueue(stage, message, ttl_s):
-                    if self._supervisor is not None:
-                        self._supervisor.need(stage)
-                    try:
-                        self._broker.offer(stage, message, ttl_s)
-                    except QueueFull as full:
-                        self.lost(stage, message, str(full))
-                case CancelWork(turn, revision):
-                    self._broker.cancel(turn, revision)
-                case Notify(stage, message):
-                    self._broker.notify(stage, message)
-                case Tell(client, message):
-                    self._broker.tell(client, message)
-                case Publish(message):
-                    if isinstance(message, TurnFinished):
-                        log.info("turn %d: %s %s", message.turn, message.outcome, message.failure)
-                    self._broker.publish(message)
+        """In the order of the decisions: an action may lead to others, which stand behind the rest."""
+        self._to_do += actions
+        if self._acting:
+            return
+        self._acting = True
+        try:
+            while self._to_do:
+                self._do(self._to_do.popleft())
+        finally:
+            self._acting = False
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case Enqueue(stage, message, ttl_s):
+                if self._supervisor is not None:
+                    self._supervisor.need(stage)
+                try:
+                    self.broker.offer(stage, message, ttl_s)
+                except QueueFull as full:
+                    self.lost(stage, message, str(full))
+            case CancelWork(turn, revision):
+                self.broker.cancel(turn, revision)
+            case Notify(stage, message):
+                self.broker.notify(stage, message)
+            case Tell(client, message):
+                self.broker.tell(client, message)
+            case Publish(message):
+                if isinstance(message, TurnFinished):
+                    log.info("turn %d: %s %s", message.turn, message.outcome, message.failure)
+                self.broker.publish(message)
 
     # ------------------------------------------------------------ the stages' health
 
     def _set_state(self, state: StageState) -> None:
         self._states[state.stage] = state
-        log.log(logging.WARNING if state.detail else logging.INFO, "%s %s %s", state.stage, state.state, state.detail)
-        for peer in self._broker.peers():
+        level = logging.WARNING if state.detail else logging.INFO
+        log.log(level, "%s %s %s", state.stage, state.state, state.detail)
+        for peer in self.broker.peers():
             if peer.role in ("client", "watcher"):
-                self._broker.tell(peer.number, state)
+                self.broker.tell(peer.number, state)
 
     def _failing(self, stage: Stage, reason: str) -> None:
         self._set_state(StageState(stage, "gone", reason))
-        self._act(self._turns.stage_unusable(stage, reason, time.monotonic()))
+        self._act(self._turns.stage_unusable(stage, reason, self._clock()))
 
     def _end_what_hangs(self) -> None:
         for stage in STAGES:
-            worker = self._broker.worker(stage)
+            worker = self.broker.worker(stage)
             if worker is None:
                 continue
             patience_s = SILENT_S[stage] if self._states[stage].state == "ready" else LOADING_S
-            if time.monotonic() - worker.last_seen_s > patience_s:
+            if self._clock() - worker.last_seen_s > patience_s:
                 log.error("%s (process %d) shows no sign of life and is replaced", stage, worker.pid)
-                self._broker.dismiss(worker, "The stage showed no sign of life.")
+                self.broker.dismiss(worker, "The stage showed no sign of life.")
                 if self._supervisor is not None:
                     self._supervisor.kill(stage)
 

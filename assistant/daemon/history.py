@@ -1,4 +1,4 @@
-"""What was asked and heard: one conversation for the room, one for each client.  It only ever grows at its end."""
+"""What was asked and heard: one conversation for the room, one for each client.  It grows at its end only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ ROOM = 0
 """The conversation of everybody who speaks to the microphone; clients have their own, by their number."""
 
 MOST_EXCHANGES = 200
-"""A conversation beyond this forgets its older half at once: rarely, so that the language model's prefix stays."""
+MOST_CHARACTERS = 1_000_000
+"""A conversation beyond these forgets its older half at once: rarely, so that the model's prefix stays."""
 
 
 class Histories:
@@ -27,6 +28,8 @@ class Histories:
         exchanges.append(exchange)
         if len(exchanges) > MOST_EXCHANGES:
             del exchanges[: MOST_EXCHANGES // 2]
+        while sum(len(each.question) + len(each.answer) for each in exchanges) > MOST_CHARACTERS:
+            del exchanges[: (len(exchanges) + 1) // 2]
 
     def forget(self, conversation: int) -> None:
         """Begin anew."""

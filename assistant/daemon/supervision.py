@@ -23,7 +23,7 @@ TERMINATE_WITHIN_S = 1.0
 
 
 def restart_pause_s(failures: int, exit_code: int) -> float:
-    """How long to wait before the next worker: not at all after a sudden death, longer the more often it fails.
+    """How long to wait before the next worker: not at all after a sudden death, longer when it keeps failing.
 
     `failures` counts the workers in a row that died before they were ready, this one included.
     """
@@ -37,17 +37,21 @@ def restart_pause_s(failures: int, exit_code: int) -> float:
 class Supervisor:
     """Starts a worker per stage, and another when it dies.  Stages not in `always` start when first needed.
 
-    `failing` is told when a stage's workers die again and again before they are ready.
+    `failing` is told when a stage's workers die again and again before they are ready; `command` gives what a
+    stage's worker is started with.
     """
 
     def __init__(
-        self, socket: Path, always: Iterable[Stage], debug: bool, failing: Callable[[Stage, str], None]
+        self,
+        always: Iterable[Stage],
+        failing: Callable[[Stage, str], None],
+        command: Callable[[Stage], list[str]],
     ) -> None:
-        self._socket = socket
+        self._command = command
         self._failing = failing
         self._failures: dict[Stage, int] = dict.fromkeys(STAGES, 0)
         self._always = frozenset(always)
-        self._debug = debug
+        self._stopping = False
         self._tasks: dict[Stage, asyncio.Task[None]] = {}
         self._processes: dict[Stage, asyncio.subprocess.Process] = {}
 
@@ -59,7 +63,7 @@ class Supervisor:
 
     def need(self, stage: Stage) -> None:
         """There is work for the stage."""
-        if stage not in self._tasks:
+        if stage not in self._tasks and not self._stopping:
             self._tasks[stage] = asyncio.get_running_loop().create_task(self._keep_alive(stage))
 
     def ready(self, stage: Stage) -> None:
@@ -73,8 +77,10 @@ class Supervisor:
 
     async def stop(self) -> None:
         """End all workers: politely, then not."""
+        self._stopping = True
         for task in self._tasks.values():
             task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         living = [process for process in self._processes.values() if process.returncode is None]
         for process in living:
             with contextlib.suppress(ProcessLookupError):
@@ -91,9 +97,14 @@ class Supervisor:
 
     async def _keep_alive(self, stage: Stage) -> None:
         while True:
-            process = await asyncio.create_subprocess_exec(
-                *self._command(stage), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._command(stage), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+                )
+            except OSError as error:  # no memory or no process left on the board: perhaps in a while
+                self._failing(stage, f"The {stage} stage cannot be started: {error.strerror}.")
+                await asyncio.sleep(LONGEST_PAUSE_S)
+                continue
             self._processes[stage] = process
             self._failures[stage] += 1  # until it says that it is ready
             code = await process.wait()
@@ -103,17 +114,21 @@ class Supervisor:
             if failures > IMMEDIATE_RESTARTS and code != EXIT_UNUSABLE:
                 self._failing(
                     stage,
-                    f"The {stage} stage ended {failures} times while starting ({_how(code)}); see its log lines, "
-                    "and if memory is short choose a smaller model in config.toml.",
+                    f"The {stage} stage ended {failures} times while starting ({_how(code)}); see its log "
+                    "lines, and if memory is short choose a smaller model in config.toml.",
                 )
             await asyncio.sleep(pause_s)
 
-    def _command(self, stage: Stage) -> list[str]:
-        command = [sys.executable, "-m", "assistant"]
-        if self._debug:
-            command.append("--debug")
-        return [*command, "worker", stage, "--socket", str(self._socket)]
+
+def worker_command(stage: Stage, socket: Path, debug: bool) -> list[str]:
+    """What starts a stage's worker: the interpreter and the command line that we run with."""
+    options = ["--debug"] if debug else []
+    return [sys.executable, "-m", "assistant", *options, "worker", stage, "--socket", str(socket)]
 
 
 def _how(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):  # a real-time signal has no name
+        return signal.Signals(-code).name
+    return f"signal {-code}"

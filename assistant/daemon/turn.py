@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from assistant.messages import Message, Stage
+from assistant.messages import AnyMessage, Stage
 
 
 class Kind(Enum):
@@ -28,6 +28,7 @@ class Turn:
     text: str = ""
     revision: int = 0
     ended: bool = True
+    ended_s: float = 0.0
     paused: bool = False
     has_transcript: bool = False
     asked: bool = False
@@ -41,7 +42,7 @@ class Turn:
     mute: bool = False
     sounding: bool = False
     failure: str = ""
-    held: list[Message] = field(default_factory=list)
+    held: list[AnyMessage] = field(default_factory=list)
 
     @property
     def is_aloud(self) -> bool:
@@ -51,6 +52,8 @@ class Turn:
     @property
     def is_waiting_for(self) -> Stage:
         """The stage whose work it needs next."""
+        if self.apologising:
+            return "tts"
         if self.kind is Kind.RECOGNISE or (self.kind is Kind.SPEECH and not self.has_transcript):
             return "stt"
         return "tts" if self.kind in (Kind.SAY, Kind.SYNTHESISE) or self.complete else "llm"
@@ -60,10 +63,10 @@ class Turn:
         self.text, self.has_transcript, self.asked, self.paused, self.failure = "", False, False, False, ""
         self.answer, self.sentences, self.complete = "", [], False
         self.offered, self.finished_sentences, self.fraction = 0, 0, 0.0
-        self.held = []
+        self.mute, self.held = False, []
 
     def heard(self) -> tuple[str, bool]:
-        """What was heard of the answer, and whether it was cut off: whole sentences, and words of the one in the air."""
+        """What was heard of the answer, to the word that was in the air, and whether it was cut off."""
         if not self.is_aloud:
             return self.answer, not self.complete
         parts = self.sentences[: self.finished_sentences]
@@ -79,7 +82,7 @@ class Enqueue:
     """Give a stage work; without `ttl_s` it waits as long as it must."""
 
     stage: Stage
-    message: Message
+    message: AnyMessage
     ttl_s: float = 86_400.0
 
 
@@ -96,7 +99,7 @@ class Notify:
     """Tell a stage, ahead of its queue."""
 
     stage: Stage
-    message: Message
+    message: AnyMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +107,14 @@ class Tell:
     """Answer a client."""
 
     client: int
-    message: Message
+    message: AnyMessage
 
 
 @dataclass(frozen=True, slots=True)
 class Publish:
     """An event for all watchers."""
 
-    message: Message
+    message: AnyMessage
 
 
 Action = Enqueue | CancelWork | Notify | Tell | Publish

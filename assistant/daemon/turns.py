@@ -1,8 +1,9 @@
 """The turn state machine: facts go in, actions come out.  Pure: no sockets, no clock, no engine.
 
-A spoken turn runs through: speech started → tentative pause (an utterance goes to stt, its transcript to llm, the
-sentences to tts, which holds them) → either the person goes on (the revision moves, all of that is stale) or the turn
-ends, and what was made may be heard.  Turns that end at the speaker stand in line: one has the floor.
+A spoken turn runs through: speech started → tentative pause (an utterance goes to stt, its transcript to
+llm, the sentences to tts, which holds them) → either the person goes on (the revision moves, all of that is
+stale) or the turn ends, and what was made may be heard.  Turns that end at the speaker stand in line: one has
+the floor.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from assistant.daemon.history import ROOM, Histories
 from assistant.daemon.turn import Action, CancelWork, Enqueue, Kind, Notify, Publish, Tell, Turn
 from assistant.errors import AnswerError, QueueFull
 from assistant.messages import (
+    AnyMessage,
     Ask,
     Exchange,
     Failure,
     ForgetConversation,
-    Message,
     MicrophoneEnded,
     NextTurn,
     PlaybackStarted,
@@ -120,9 +121,11 @@ class Turns:
         self._fail_the_stranded()
         return self._drain()
 
-    def from_stage(self, stage: Stage, message: Message, now_s: float) -> list[Action]:
+    def from_stage(self, stage: Stage, message: AnyMessage, now_s: float) -> list[Action]:
         """A message that a worker posted."""
         self._now_s = now_s
+        if isinstance(message, TurnEnded | SpeechDropped):
+            self._settled = max(self._settled, message.settled)
         if isinstance(message, SpeechStarted):
             self._speech_started(message)
         elif isinstance(message, MicrophoneEnded):
@@ -134,7 +137,7 @@ class Turns:
                 handle(self, turn, message)
         return self._drain()
 
-    def from_client(self, client: int, message: Message, now_s: float) -> list[Action]:
+    def from_client(self, client: int, message: AnyMessage, now_s: float) -> list[Action]:
         """A client's request.  Raises `AnswerError` or `QueueFull`: it is refused, nothing has changed."""
         self._now_s = now_s
         if isinstance(message, ForgetConversation):
@@ -148,6 +151,8 @@ class Turns:
         elif isinstance(message, Say):
             self._say(client, message)
         elif isinstance(message, Recognise):
+            if "stt" in self._unusable:
+                raise AnswerError(self._unusable["stt"])
             turn = self._accept(Kind.RECOGNISE, client)
             sound = Utterance(turn.number, 0, message.pcm, message.rate_hz, message.voiced_ms, now_s)
             self._do(Enqueue("stt", sound))
@@ -162,10 +167,12 @@ class Turns:
         self.histories.forget(client)
         return self._drain()
 
-    def again(self, message: Message) -> Message | None:
+    def again(self, message: AnyMessage) -> AnyMessage | None:
         """A worker died on `message`: what its successor shall do, None if nothing is left of it."""
         turn = self._turns.get(getattr(message, "turn", -1))
         if turn is None or getattr(message, "revision", 0) < turn.revision:
+            return None
+        if isinstance(message, Utterance) and turn.has_transcript:
             return None
         if isinstance(message, Question):
             if turn.complete:
@@ -180,25 +187,29 @@ class Turns:
                 return msgspec.structs.replace(message, heard_fraction=turn.fraction)
         return message
 
-    def set_aside(self, stage: Stage, message: Message, now_s: float) -> list[Action]:
+    def set_aside(self, stage: Stage, message: AnyMessage, now_s: float) -> list[Action]:
         """`message` killed two workers: whoever waits for it is told."""
         self._now_s = now_s
         turn = self._turns.get(getattr(message, "turn", -1))
-        if turn is not None:
+        if turn is not None and self.again(message) is not None:  # else all of its effect has happened
             log.warning("turn %d: %s died twice on the same message", turn.number, stage)
             reason = f"The {stage} stage failed twice on this; try it in other words."
-            if turn.kind is Kind.SPEECH and turn.ended and not turn.apologising:
-                self._apologise(turn, reason)
-            else:
+            if turn.kind is not Kind.SPEECH or turn.apologising:
                 self._fail(turn, stage, reason)
+            else:
+                self._give_up(turn, reason)
         return self._drain()
 
-    def lost(self, stage: Stage, message: Message, why: str, now_s: float) -> list[Action]:
+    def lost(self, stage: Stage, message: AnyMessage, why: str, now_s: float) -> list[Action]:
         """`message` will never be worked on: too old, or pushed out of a full queue."""
         self._now_s = now_s
         turn = self._turns.get(getattr(message, "turn", -1))
         if turn is not None and getattr(message, "revision", 0) == turn.revision:
-            self._finish(turn, "failed", f"The {stage} stage did not get to it: {why}.")
+            reason = f"The {stage} stage did not get to it: {why.rstrip('.')}."
+            if turn.ended:
+                self._finish(turn, "failed", reason)
+            else:
+                self._give_up(turn, reason)
         return self._drain()
 
     def tick(self, now_s: float) -> list[Action]:
@@ -208,9 +219,9 @@ class Turns:
         turn = self._open
         if turn is not None and self._orphan_ends_s is not None and now_s >= self._orphan_ends_s:
             if turn.paused:
-                self._turn_ended(turn, TurnEnded(turn.number, turn.revision, now_s, now_s, self._settled))
+                self._turn_ended(turn, TurnEnded(turn.number, turn.revision, now_s, now_s))
             else:
-                self._dropped(turn, SpeechDropped(turn.number, self._settled))
+                self._dropped(turn, SpeechDropped(turn.number))
             self._tell_vad_next()
         return self._drain()
 
@@ -254,13 +265,13 @@ class Turns:
     def _turn_ended(self, turn: Turn, message: TurnEnded) -> None:
         if turn.ended:
             return
-        turn.ended = True
-        self._close_speech(message.settled)
+        turn.ended, turn.ended_s = True, self._now_s
+        self._close_speech()
         self._do(Publish(message))
         for held in turn.held:
             self._do(Publish(held))
         turn.held = []
-        if turn.failure:
+        if turn.failure and not turn.mute:
             self._apologise(turn, turn.failure)
         elif turn.has_transcript and not turn.text:
             self._finish(turn, "nothing")
@@ -268,13 +279,14 @@ class Turns:
             self._release(turn)
             self._finish_if_heard(turn)
 
-    def _dropped(self, turn: Turn, message: SpeechDropped) -> None:
-        if not turn.ended:
-            self._close_speech(message.settled)
+    def _dropped(self, turn: Turn, _message: SpeechDropped) -> None:
+        if turn.paused:  # a dead vad worker heard a question, and its successor only a noise behind it
+            self._turn_ended(turn, TurnEnded(turn.number, turn.revision, self._now_s, self._now_s))
+        elif not turn.ended:
+            self._close_speech()
             self._finish(turn, "nothing")
 
-    def _close_speech(self, settled: int) -> None:
-        self._settled = max(self._settled, settled)
+    def _close_speech(self) -> None:
         self._open = None
         self._orphan_ends_s = None
 
@@ -360,12 +372,13 @@ class Turns:
         if "tts" in self._unusable:
             raise AnswerError(self._unusable["tts"])
         turn = self._accept(Kind.SYNTHESISE if message.to_client else Kind.SAY, client)
+        if turn.is_aloud:
+            self._line.append(turn)
         turn.sentences = split_sentences(clean_question(message.text))
         turn.complete = True
         if not turn.sentences:
             self._finish(turn, "nothing")
-        elif turn.kind is Kind.SAY:
-            self._line.append(turn)
+        elif turn.is_aloud:
             self._release(turn)
             self._advance()
         else:
@@ -387,13 +400,18 @@ class Turns:
             return
         turn = self._line[0]
         if turn.kind is Kind.SPEECH and turn.text and not turn.asked:
+            if turn.ended and self._now_s - turn.ended_s > self._ttl_s:
+                self._finish(
+                    turn, "failed", "The question had to wait so long that it is no longer answered."
+                )
+                return
             turn.asked = True
             question = Question(turn.number, turn.revision, turn.text, self.histories.of(ROOM))
             self._do(Enqueue("llm", question, self._ttl_s))
         self._offer(turn)
 
     def _offer(self, turn: Turn) -> None:
-        """Give tts the next sentences, a few at a time: what it does not have, it need not drop on cancelling."""
+        """Give tts the next sentences, a few at a time: what it does not have, it need not drop."""
         if turn.mute or (turn.is_aloud and turn is not self._line[0]):
             return
         while turn.offered < min(len(turn.sentences), turn.finished_sentences + SENTENCES_AHEAD):
@@ -411,6 +429,8 @@ class Turns:
         self._do(Notify("tts", TurnEnded(turn.number, turn.revision, self._now_s, self._now_s)))
 
     def _fail(self, turn: Turn, stage: Stage, reason: str) -> None:
+        if turn.apologising and stage != "tts":
+            return  # of the answer that is given up already
         log.warning("turn %d: %s", turn.number, reason)
         turn.failure = reason
         if turn.kind is not Kind.SPEECH:
@@ -418,18 +438,27 @@ class Turns:
         elif stage == "tts":
             turn.mute = True  # the answer can still be read
             self._finish_if_heard(turn)
-        elif turn.ended:  # else the person still speaks, and may yet say something that works
+        else:
+            self._give_up(turn, reason)
+
+    def _give_up(self, turn: Turn, reason: str) -> None:
+        """Apologise, once the person has finished: they may yet say something that works."""
+        if turn.ended:
             self._apologise(turn, reason)
+        else:
+            turn.failure, turn.mute = reason, False
 
     def _fail_the_stranded(self) -> None:
         """Nobody waits for a stage that cannot work."""
         for turn in list(self._turns.values()):
             stage = turn.is_waiting_for
-            if stage in self._unusable and turn.number in self._turns and not turn.mute:
+            is_known = turn.mute or (turn.failure and not turn.ended)
+            if stage in self._unusable and turn.number in self._turns and not is_known:
                 self._fail(turn, stage, self._unusable[stage])
 
     def _apologise(self, turn: Turn, reason: str) -> None:
         """Nobody is left in silence: say that it went wrong, in place of the rest of the answer."""
+        self._remember(turn)
         self._do(CancelWork(turn.number, turn.revision))
         turn.revision += 1
         turn.apologising, turn.failure, turn.complete, turn.asked = True, reason, True, True
@@ -437,15 +466,15 @@ class Turns:
         self._event(turn, Sentence(turn.number, turn.revision, 0, APOLOGY, last=True, at_s=self._now_s))
         self._release(turn)
         self._advance()
+        self._finish_if_heard(turn)
 
     def _finish(self, turn: Turn, outcome: Outcome, failure: str = "") -> None:
         del self._turns[turn.number]
+        if turn is self._open:
+            self._close_speech()
         if outcome != "answered":
             self._do(CancelWork(turn.number, EVERY_REVISION))
-        if turn.kind in (Kind.SPEECH, Kind.ASK) and turn.text and not turn.apologising:
-            answer, cut_off = turn.heard()
-            if answer:
-                self.histories.add(turn.client, Exchange(turn.text, answer, cut_off))
+        self._remember(turn)
         finished = TurnFinished(turn.number, self._now_s, outcome, failure)
         if turn.client != ROOM:
             self._do(Tell(turn.client, finished))
@@ -455,8 +484,15 @@ class Turns:
             self._line.remove(turn)
             self._advance()
 
-    def _event(self, turn: Turn, message: Message) -> None:
-        """Show a step of the turn: to its client, or to the watchers once the revision is known to be final."""
+    def _remember(self, turn: Turn) -> None:
+        """What was heard becomes part of the conversation."""
+        if turn.kind in (Kind.SPEECH, Kind.ASK) and turn.text and not turn.apologising:
+            answer, cut_off = turn.heard()
+            if answer:
+                self.histories.add(turn.client, Exchange(turn.text, answer, cut_off))
+
+    def _event(self, turn: Turn, message: AnyMessage) -> None:
+        """Show a step of the turn: to its client, or to the watchers once the revision is final."""
         if turn.client != ROOM:
             self._do(Tell(turn.client, message))
         elif turn.ended:
@@ -483,7 +519,7 @@ class Turns:
         return actions
 
 
-_HANDLERS: dict[type[Message], Callable[[Turns, Turn, Any], None]] = {
+_HANDLERS: dict[type[AnyMessage], Callable[[Turns, Turn, Any], None]] = {
     Utterance: Turns._utterance,
     SpeechResumed: Turns._resumed,
     TurnEnded: Turns._turn_ended,

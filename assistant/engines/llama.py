@@ -51,6 +51,8 @@ def _collect(level: int, text: bytes, _: object) -> None:
         _first_error = _first_error or line.removeprefix("llama_model_load: error loading model: ")
 
 
+# Should its C code give up, it must not wait for a debugger that it would start to print where.
+os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 lib.llama_log_set(_collect, None)
 lib.llama_backend_init()
 

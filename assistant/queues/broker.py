@@ -1,7 +1,7 @@
-"""The daemon's side of the queue, whatever the transport: who is connected, what waits for whom, who hears what.
+"""The daemon's side of the queue, whatever the transport: who is connected, what waits for whom, who is told.
 
-Synchronous and without sockets: a transport feeds it `joined`, `received`, `left`, and gives each peer a `Port` to
-write to.  What the messages *mean* is the `Owner`'s business.
+Synchronous and without sockets: a transport feeds it `join`, `received`, `leave`, and gives each peer a
+`Port` to write to.  What the messages *mean* is the `Owner`'s business.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from assistant.config import Config
-from assistant.errors import AssistantError
-from assistant.messages import STAGES, Cancel, Message, Question, Sentence, Stage, Utterance
+from assistant.errors import AssistantError, QueueFull
+from assistant.messages import STAGES, AnyMessage, Cancel, Question, Sentence, Stage, Utterance
 from assistant.queues import wire
 from assistant.queues.pending import PendingQueue
 
@@ -41,6 +41,7 @@ class Peer:
         self.pid = pid
         self.port = port
         self.last_seen_s = now_s
+        self.is_ready = False
 
 
 class Owner(Protocol):
@@ -50,20 +51,20 @@ class Owner(Protocol):
 
     def left(self, peer: Peer) -> None: ...
 
-    def posted(self, peer: Peer, message: Message) -> None:
+    def posted(self, peer: Peer, message: AnyMessage) -> None:
         """A peer's message.  An `AssistantError` refuses it: the peer is told why."""
 
-    def again(self, stage: Stage, message: Message) -> Message | None:
+    def again(self, message: AnyMessage) -> AnyMessage | None:
         """A worker died on `message`; what its successor shall get instead, None if nothing is left to do."""
 
-    def set_aside(self, stage: Stage, message: Message) -> None:
+    def set_aside(self, stage: Stage, message: AnyMessage) -> None:
         """`message` killed two workers and will not be delivered again."""
 
-    def lost(self, stage: Stage, message: Message, why: str) -> None:
+    def lost(self, stage: Stage, message: AnyMessage, why: str) -> None:
         """`message` was dropped undelivered: too old, or the oldest sound of a full queue."""
 
 
-def is_stale(message: Message, turn: int, revision: int) -> bool:
+def is_stale(message: AnyMessage, turn: int, revision: int) -> bool:
     """Whether cancelling `turn` up to `revision` takes away the need for `message`."""
     return (
         isinstance(message, Utterance | Question | Sentence)
@@ -83,11 +84,11 @@ class Broker:
         self._workers: dict[Stage, Peer] = {}
         self._next_peer = 1
         mib = 1024 * 1024
-        self.queues: dict[Stage, PendingQueue[Message]] = {
+        self.queues: dict[Stage, PendingQueue[AnyMessage]] = {
             "vad": PendingQueue(1, mib),
             "stt": PendingQueue(8, 16 * mib, drop_oldest=True),
-            "llm": PendingQueue(32, 8 * mib),
-            "tts": PendingQueue(64, mib, ahead=3),
+            "llm": PendingQueue(64, 8 * mib),  # a question per turn, and the daemon takes fewer turns
+            "tts": PendingQueue(128, mib, ahead=3),  # a few sentences per turn
         }
 
     # ------------------------------------------------------------ what a transport calls
@@ -96,8 +97,8 @@ class Broker:
         """A peer said who it is.  A second worker of one stage replaces the first."""
         if hello.protocol != wire.PROTOCOL:
             raise wire.ProtocolError(
-                f"The peer speaks version {hello.protocol} of the queue's protocol and the daemon {wire.PROTOCOL}; "
-                "restart whichever of the two is older."
+                f"The peer speaks version {hello.protocol} of the queue's protocol and the daemon "
+                f"{wire.PROTOCOL}; restart whichever of the two is older."
             )
         peer = Peer(self._next_peer, hello.role, hello.pid, port, self._clock())
         self._next_peer += 1
@@ -109,8 +110,6 @@ class Broker:
             self._workers[stage] = peer
         port.send(wire.encode(wire.Welcome(self._config)))
         self._owner.joined(peer)
-        if stage is not None:
-            self._deliver(stage)
         return peer
 
     def received(self, peer: Peer, frame: wire.FromPeer) -> None:
@@ -138,33 +137,41 @@ class Broker:
         stage = _stage(peer)
         if stage is not None and self._workers.get(stage) is peer:
             del self._workers[stage]
-            for item in self.queues[stage].worker_lost():
+            for item in self.queues[stage].worker_lost(self._clock()):
                 self._owner.set_aside(stage, item.payload)
             self._refresh(stage)
         self._owner.left(peer)
 
     # ------------------------------------------------------------ what the daemon calls
 
-    def offer(self, stage: Stage, message: Message, ttl_s: float) -> None:
+    def offer(self, stage: Stage, message: AnyMessage, ttl_s: float) -> None:
         """Queue work for a stage.  Raises `QueueFull`."""
         size = wire.size_bytes(message)
-        for item in self.queues[stage].put(message, size, self._clock() + ttl_s):
+        if size > wire.MAX_WORK_BYTES:
+            raise QueueFull(f"The message of {size} bytes is longer than a queue carries; make it shorter.")
+        for item in self.queues[stage].put(message, size, ttl_s, self._clock()):
             self._owner.lost(stage, item.payload, "newer sound took its place in the full queue")
         self._deliver(stage)
 
+    def begin(self, worker: Peer) -> None:
+        """The worker has loaded what it needs: give it what waits.  One that died before is no message's fault."""
+        worker.is_ready = True
+        if (stage := _stage(worker)) is not None:
+            self._deliver(stage)
+
     def cancel(self, turn: int, revision: int) -> None:
-        """Forget all work on the turn up to that revision, and have the workers stop theirs: nothing is drained."""
+        """Forget all work on the turn up to that revision, and have the workers stop: nothing is drained."""
         for stage in STAGES:
             if self.queues[stage].cancel(lambda message: is_stale(message, turn, revision)):
                 self._deliver(stage)
             self.notify(stage, Cancel(turn, revision))
 
-    def notify(self, stage: Stage, message: Message) -> None:
+    def notify(self, stage: Stage, message: AnyMessage) -> None:
         """Tell a stage something that overtakes all its queued work; nothing if it has no worker."""
         if (worker := self._workers.get(stage)) is not None:
             worker.port.send(wire.encode(wire.Notice(message)))
 
-    def tell(self, peer_number: int, message: Message) -> None:
+    def tell(self, peer_number: int, message: AnyMessage) -> None:
         """Send a client what it asked for; nothing if it has gone.  One that does not read is let go."""
         peer = self._peers.get(peer_number)
         if peer is None:
@@ -174,7 +181,7 @@ class Broker:
         else:
             peer.port.send(wire.encode(wire.Notice(message)))
 
-    def publish(self, message: Message) -> None:
+    def publish(self, message: AnyMessage) -> None:
         """Send an event to all watchers that keep up."""
         frame: bytes | None = None
         for peer in self._peers.values():
@@ -207,17 +214,17 @@ class Broker:
 
     def _deliver(self, stage: Stage) -> None:
         worker = self._workers.get(stage)
-        if worker is None:
+        if worker is None or not worker.is_ready:
             return
         while (item := self.queues[stage].take(self._clock())) is not None:
-            frame = wire.Deliver(item.number, item.deliveries + 1, item.payload)  # type: ignore[arg-type] # any message
+            frame = wire.Deliver(item.number, item.deliveries + 1, item.payload)
             worker.port.send(wire.encode(frame))
 
     def _refresh(self, stage: Stage) -> None:
         """Bring what waits again up to date: part of its effect may have happened before the worker died."""
         finished: set[int] = set()
         for item in self.queues[stage]:
-            newer = self._owner.again(stage, item.payload)
+            newer = self._owner.again(item.payload)
             if newer is None:
                 finished.add(item.number)
             else:
@@ -226,5 +233,4 @@ class Broker:
 
 
 def _stage(peer: Peer) -> Stage | None:
-    return peer.role if peer.role not in ("client", "watcher") else None
-
+    return None if peer.role == "client" or peer.role == "watcher" else peer.role

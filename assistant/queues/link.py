@@ -1,7 +1,7 @@
 """A peer's side of the queue, whatever the transport: what workers and clients hold.
 
-No thread of its own: whoever waits (`receive`) or asks (`cancelled`) reads what has come.  It may be shared by the
-threads of one process.
+No thread of its own: whoever waits (`receive`) or asks (`cancelled`) reads what has come.  It may be shared
+by the threads of one process.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Link:
     """One peer's connection to the daemon."""
 
     def __init__(self, channel: Channel, role: wire.Role) -> None:
-        self.on_notice: Callable[[AnyMessage], None] = self._keep_notice
+        """Say hello and wait for the welcome.  Raises `DaemonError`."""
+        self._on_notice: Callable[[AnyMessage], None] | None = None
         self.config = Config()
         self._channel = channel
         self._lock = threading.RLock()
@@ -87,7 +88,7 @@ class Link:
             self._last_sent_s = time.monotonic()
 
     def post(self, message: AnyMessage, confirm: bool = False) -> None:
-        """Give the daemon a message; `confirm` waits until it is taken and raises `QueueFull` when it is refused."""
+        """Give the daemon a message; `confirm` waits until it is taken, or raises `QueueFull`: it is refused."""
         if not confirm:
             self.send(wire.Post(message))
             return
@@ -98,7 +99,9 @@ class Link:
             give_up_s = time.monotonic() + ANSWER_WITHIN_S
             while number not in self._answers:
                 if time.monotonic() > give_up_s:
-                    raise DaemonError("The daemon does not answer; it may be overloaded or stopped: restart it.")
+                    raise DaemonError(
+                        "The daemon does not answer; it may be overloaded or stopped: restart it."
+                    )
                 self._pump(0.5)
             if reason := self._answers.pop(number):
                 raise QueueFull(reason)
@@ -106,24 +109,33 @@ class Link:
     def receive(self, timeout_s: float | None = None) -> Delivery | None:
         """The next piece of work, or None after `timeout_s`.  Shows a sign of life while it waits."""
         give_up_s = None if timeout_s is None else time.monotonic() + timeout_s
+        looked = False  # with a time-out of 0, too, what has come is read
         while True:
             with self._lock:
                 if self._deliveries:
                     return self._deliveries.popleft()
+                if give_up_s is not None and looked and time.monotonic() >= give_up_s:
+                    return None
             left_s = BEAT_EVERY_S if give_up_s is None else min(BEAT_EVERY_S, give_up_s - time.monotonic())
-            if left_s < 0:
-                return None
-            self._pump(left_s)
+            self._pump(max(0.0, left_s))
             self.beat()
+            looked = True
+
+    def on_notice(self, listener: Callable[[AnyMessage], None]) -> None:
+        """For stages: have each notice given to `listener`, those included that have come already."""
+        with self._lock:
+            self._on_notice = listener
+            while self._notices:
+                listener(self._notices.popleft())
 
     def notice(self, timeout_s: float | None = None) -> AnyMessage | None:
         """For clients: the next notice (an event, a part of an answer), or None after `timeout_s`."""
         give_up_s = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._notices:
-            left_s = None if give_up_s is None else give_up_s - time.monotonic()
-            if left_s is not None and left_s < 0:
-                return None
+            left_s = None if give_up_s is None else max(0.0, give_up_s - time.monotonic())
             self._pump(left_s)
+            if left_s == 0.0 and not self._notices:
+                return None
         return self._notices.popleft()
 
     def cancelled(self, turn: int, revision: int) -> bool:
@@ -154,7 +166,10 @@ class Link:
         elif isinstance(frame, wire.Notice):
             if isinstance(frame.message, Cancel):
                 self._forget(frame.message)
-            self.on_notice(frame.message)
+            elif self._on_notice is None:
+                self._notices.append(frame.message)
+            else:
+                self._on_notice(frame.message)
         elif isinstance(frame, wire.Welcome):
             self.config = frame.config
             self._welcomed = True
@@ -169,6 +184,3 @@ class Link:
         self._stale[cancel.turn] = max(cancel.revision, self._stale.get(cancel.turn, -1))
         while len(self._stale) > 64:  # turns that old have long ended
             del self._stale[next(iter(self._stale))]
-
-    def _keep_notice(self, message: AnyMessage) -> None:
-        self._notices.append(message)

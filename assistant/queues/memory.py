@@ -1,7 +1,7 @@
 """The transport without a socket: for tests, and as the smallest example of what a transport must give.
 
-It encodes and decodes all the same, so that what passes here passes on a socket.  Single-threaded: reading what has
-not come yet is a mistake in the test, not a wait.
+It encodes and decodes all the same, so that what passes here passes on a socket.  Single-threaded: reading
+what has not come yet is a mistake in the test, not a wait.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class MemoryChannel:
         if not self._open:
             raise Disconnected("The daemon went away; start it again.")
         decoded = wire.decode_from_peer(frame[wire.HEADER_BYTES :])
-        if isinstance(decoded, wire.Hello):
-            self._peer = self._broker.join(decoded, self)
-        elif self._peer is not None:
+        if self._peer is not None:
             self._broker.received(self._peer, decoded)
+        elif isinstance(decoded, wire.Hello):
+            self._peer = self._broker.join(decoded, self)
 
     def wait(self, timeout_s: float | None) -> bool:
         if not self._inbox and self._open and timeout_s is None:
@@ -45,25 +45,21 @@ class MemoryChannel:
         self._inbox.clear()
         return frames
 
-    def kill(self) -> None:
-        """The peer's process dies."""
-        self._open = False
-        if self._peer is not None:
-            self._broker.leave(self._peer)
-
-    # the broker's end
+    # the broker's end; `close` is the same
 
     def send(self, frame: bytes) -> None:
         self._inbox.append(frame)
 
     def close(self) -> None:
+        """Either end hangs up, or the peer's process dies."""
         self._open = False
+        if self._peer is not None:
+            self._broker.leave(self._peer)
 
     def backlog_bytes(self) -> int:
         return sum(len(frame) for frame in self._inbox)
 
 
-def connect(broker: Broker, role: wire.Role) -> tuple[Link, MemoryChannel]:
-    """A peer of `broker` in this process, and the channel to kill it by."""
-    channel = MemoryChannel(broker)
-    return Link(channel, role), channel
+def connect(broker: Broker, role: wire.Role) -> Link:
+    """A peer of `broker` in this process; `close` is its death."""
+    return Link(MemoryChannel(broker), role)

@@ -1,4 +1,4 @@
-"""A bounded queue that keeps each message until the work on it is acknowledged.  Pure: no sockets, no clock of its own."""
+"""A bounded queue that keeps each message until the work on it is acknowledged.  No sockets, no clock."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ T = TypeVar("T")
 class Item(Generic[T]):
     """A queued message: its number, its payload, and how many workers it has been given to in earnest."""
 
-    __slots__ = ("deliveries", "expires_s", "number", "payload", "size_bytes")
+    __slots__ = ("deliveries", "expires_s", "number", "payload", "size_bytes", "ttl_s")
 
-    def __init__(self, number: int, payload: T, size_bytes: int, expires_s: float) -> None:
+    def __init__(self, number: int, payload: T, size_bytes: int, ttl_s: float, now_s: float) -> None:
         self.number = number
         self.payload = payload
         self.size_bytes = size_bytes
-        self.expires_s = expires_s
+        self.ttl_s = ttl_s
+        self.expires_s = now_s + ttl_s
         self.deliveries = 0
 
 
 class PendingQueue(Generic[T]):
     """First in, first out; at-least-once; bounded in messages and in bytes.
 
-    `ahead` messages may be with the worker at a time.  Only the oldest of them is being worked on in earnest, so only
-    that one counts a delivery when the worker dies: a sentence that merely waited behind it is not to blame.
+    `ahead` messages may be with the worker at a time.  Only the oldest of them is being worked on in earnest,
+    so only that one counts a delivery when the worker dies: one that merely waited behind it is not to blame.
     """
 
     def __init__(self, capacity: int, capacity_bytes: int, ahead: int = 1, drop_oldest: bool = False) -> None:
@@ -57,18 +58,27 @@ class PendingQueue(Generic[T]):
         """How many messages are with the worker."""
         return len(self._out)
 
-    def put(self, payload: T, size_bytes: int, expires_s: float) -> list[Item[T]]:
-        """Queue `payload` until `expires_s` (in the clock of `take`); gives back what was dropped to make room.
+    def put(self, payload: T, size_bytes: int, ttl_s: float, now_s: float) -> list[Item[T]]:
+        """Queue `payload` for `ttl_s` from now; gives back what was dropped to make room.
 
-        Raises `QueueFull` where nothing may or can be dropped.
+        Raises `QueueFull` where nothing may or can be dropped; the queue is then as it was.
         """
-        dropped: list[Item[T]] = []
-        while len(self) >= self._capacity or self._bytes + size_bytes > self._capacity_bytes:
-            if not (self._drop_oldest and self._waiting):
-                raise QueueFull(f"The queue is full: {len(self)} messages wait already; try again in a moment.")
-            dropped.append(self._waiting.popleft())
-            self._bytes -= dropped[-1].size_bytes
-        item = Item(self._next, payload, size_bytes, expires_s)
+        if size_bytes > self._capacity_bytes:
+            raise QueueFull(
+                f"The message of {size_bytes} bytes is longer than the queue holds; make it shorter."
+            )
+        to_drop, count, total = 0, len(self), self._bytes + size_bytes
+        while count >= self._capacity or total > self._capacity_bytes:
+            if not self._drop_oldest or to_drop == len(self._waiting):
+                raise QueueFull(
+                    f"The queue is full: {len(self)} messages wait already; try again in a moment."
+                )
+            total -= self._waiting[to_drop].size_bytes
+            count -= 1
+            to_drop += 1
+        dropped = [self._waiting.popleft() for _ in range(to_drop)]
+        self._bytes -= sum(item.size_bytes for item in dropped)
+        item = Item(self._next, payload, size_bytes, ttl_s, now_s)
         self._next += 1
         self._waiting.append(item)
         self._bytes += size_bytes
@@ -87,18 +97,23 @@ class PendingQueue(Generic[T]):
         return self._remove(self._waiting, lambda item: item.expires_s <= now_s)
 
     def acknowledge(self, number: int) -> T | None:
-        """The work on message `number` is finished; None if it is not with the worker (acknowledged twice, cancelled)."""
+        """The work on message `number` is finished; None if it is not with the worker (any more)."""
         done = self._remove(self._out, lambda item: item.number == number)
         return done[0].payload if done else None
 
-    def worker_lost(self) -> list[Item[T]]:
-        """Everything that was with the worker waits again, in its order; gives back what must be set aside instead."""
+    def worker_lost(self, now_s: float) -> list[Item[T]]:
+        """Everything that was with the worker waits again, in order, but what is to be set aside: given back.
+
+        Its time to live begins anew: until just now it was being worked on, not waiting.
+        """
         aside: list[Item[T]] = []
         if self._out:
             self._out[0].deliveries += 1
             if self._out[0].deliveries >= MAX_DELIVERIES:
                 aside.append(self._out.popleft())
                 self._bytes -= aside[0].size_bytes
+        for item in self._out:
+            item.expires_s = now_s + item.ttl_s
         self._waiting.extendleft(reversed(self._out))
         self._out.clear()
         return aside

@@ -14,6 +14,7 @@ import logging
 import os
 import pwd
 import socket
+import stat
 import struct
 from pathlib import Path
 
@@ -31,13 +32,17 @@ MAX_PATH_BYTES = 107
 
 HELLO_WITHIN_S = 5.0
 
+GOODBYE_WITHIN_S = 1.0
+"""How long a peer that is let go has to read what was still on its way to it."""
+
 
 class Connection(asyncio.BufferedProtocol):
     """One peer: reads each frame straight into a buffer of its length, so that sound is copied once."""
 
-    def __init__(self, broker: Broker, group: int | None) -> None:
+    def __init__(self, broker: Broker, group: int | None, hello_within_s: float) -> None:
         self._broker = broker
         self._group = group
+        self._hello_within_s = hello_within_s
         self._peer: Peer | None = None
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray(wire.HEADER_BYTES)
@@ -58,9 +63,9 @@ class Connection(asyncio.BufferedProtocol):
             return
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
-        self._patience = asyncio.get_running_loop().call_later(HELLO_WITHIN_S, transport.abort)
+        self._patience = asyncio.get_running_loop().call_later(self._hello_within_s, transport.abort)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
+    def get_buffer(self, _sizehint: int) -> memoryview:
         return memoryview(self._buffer)[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -79,10 +84,11 @@ class Connection(asyncio.BufferedProtocol):
                 self._receive(wire.decode_from_peer(body))
         except wire.ProtocolError as error:
             log.warning("a peer was dropped: %s", error)
-            self.close(abort=True)
+            self.send(wire.encode(wire.Goodbye(str(error))))
+            self.close()
         self._filled = 0
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         if self._patience is not None:
             self._patience.cancel()
         if self._peer is not None:
@@ -97,12 +103,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frame)
 
-    def close(self, abort: bool = False) -> None:
-        if self._transport is not None:
-            if abort:
-                self._transport.abort()
-            else:
-                self._transport.close()
+    def close(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.close()
+            if self.backlog_bytes():  # else a peer that does not read would keep it for ever
+                asyncio.get_running_loop().call_later(GOODBYE_WITHIN_S, self._transport.abort)
 
     def backlog_bytes(self) -> int:
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
@@ -121,26 +126,33 @@ class Connection(asyncio.BufferedProtocol):
 class SocketServer:
     """Listens on `path`; a context for the daemon's lifetime."""
 
-    def __init__(self, path: Path, broker: Broker) -> None:
+    def __init__(self, path: Path, broker: Broker, hello_within_s: float = HELLO_WITHIN_S) -> None:
         self._path = path
         self._broker = broker
+        self._hello_within_s = hello_within_s
         self._server: asyncio.AbstractServer | None = None
         self._lock: int | None = None
 
     async def start(self) -> None:
-        """Bind and listen.  Raises `DaemonError`: the path is too long or taken by another daemon."""
+        """Bind and listen.  Raises `DaemonError` where the path cannot be used."""
         check_path(self._path)
         self._lock = _lock_beside(self._path)
         group = _assistant_group()
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()  # left behind by a daemon that was killed: the lock says that none lives
         old_mask = os.umask(0o117)
         try:
+            _remove_stale(self._path)
             self._server = await asyncio.get_running_loop().create_unix_server(
-                lambda: Connection(self._broker, group), str(self._path)
+                lambda: Connection(self._broker, group, self._hello_within_s), str(self._path)
             )
         except OSError as error:
-            raise DaemonError(f"The daemon cannot listen on {self._path}: {error.strerror}.") from None
+            await self.stop()
+            raise DaemonError(
+                f"The daemon cannot listen on {self._path}: {error.strerror}; "
+                "set another daemon.socket in config.toml."
+            ) from None
+        except DaemonError:
+            await self.stop()
+            raise
         finally:
             os.umask(old_mask)
         if group is not None:
@@ -157,6 +169,7 @@ class SocketServer:
                 self._path.unlink()
         if self._lock is not None:
             os.close(self._lock)
+            self._lock = None
 
 
 def check_path(path: Path) -> None:
@@ -169,6 +182,17 @@ def check_path(path: Path) -> None:
         )
 
 
+def _remove_stale(path: Path) -> None:
+    """Remove what a daemon that was killed left behind (the lock says that none lives), but nothing else."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise DaemonError(f"{path} exists and is not a socket; set another daemon.socket in config.toml.")
+    path.unlink()
+
+
 def _lock_beside(path: Path) -> int:
     """Hold `path`.lock for as long as the daemon lives: the kernel lets go of it whatever becomes of us."""
     lock_path = path.with_name(path.name + ".lock")
@@ -177,7 +201,8 @@ def _lock_beside(path: Path) -> int:
         lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise DaemonError(
-            f"The daemon cannot use {path.parent} for its socket: {error.strerror}; set another daemon.socket in config.toml."
+            f"The daemon cannot use {path.parent} for its socket: {error.strerror}; "
+            "set another daemon.socket in config.toml."
         ) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -190,8 +215,9 @@ def _lock_beside(path: Path) -> int:
             f"Another daemon (process {pid or 'unknown'}) already listens on {path}; "
             "use it with `assistant --text`, or stop it first."
         ) from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    with contextlib.suppress(OSError):  # a full disk: the number is only for the sentence above
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
     return lock
 
 

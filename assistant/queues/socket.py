@@ -28,13 +28,12 @@ class SocketChannel:
         except PermissionError:
             self._socket.close()
             raise DaemonError(
-                f"You may not use the daemon on {path}; add yourself to its group: sudo usermod -aG assistant $USER."
+                f"You may not use the daemon on {path}; "
+                "add yourself to its group: sudo usermod -aG assistant $USER."
             ) from None
         except OSError as error:
             self._socket.close()
             raise DaemonError(f"The daemon on {path} cannot be reached: {error.strerror or error}.") from None
-        self._poll = select.poll()
-        self._poll.register(self._socket, select.POLLIN)
 
     def write(self, frame: bytes) -> None:
         try:
@@ -43,7 +42,9 @@ class SocketChannel:
             raise Disconnected(GONE) from None
 
     def wait(self, timeout_s: float | None) -> bool:
-        return bool(self._poll.poll(None if timeout_s is None else max(0, round(timeout_s * 1000))))
+        poll = select.poll()  # one of its own for each call: a poll object serves one thread at a time
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(None if timeout_s is None else max(0, round(timeout_s * 1000))))
 
     def read(self) -> list[wire.FromDaemon]:
         try:
@@ -77,4 +78,9 @@ class SocketChannel:
 
 def connect(path: Path, role: wire.Role) -> Link:
     """Join the daemon that listens on `path`.  Raises `DaemonError`."""
-    return Link(SocketChannel(path), role)
+    channel = SocketChannel(path)
+    try:
+        return Link(channel, role)
+    except BaseException:
+        channel.close()
+        raise

@@ -1,7 +1,7 @@
-"""What travels on a connection between the daemon and a peer: length-prefixed msgpack frames, decoded into structs.
+"""What travels on a connection between the daemon and a peer: msgpack frames with their length, as structs.
 
-A frame is four bytes of length (big-endian) and that many bytes of msgpack.  A length over `MAX_FRAME_BYTES`, or
-bytes that are no known struct, end the connection: the peer is broken or hostile.
+A frame is four bytes of length (big-endian) and that many bytes of msgpack.  A length over `MAX_FRAME_BYTES`,
+or bytes that are no known struct, end the connection: the peer is broken or hostile.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ PROTOCOL = 1
 HEADER_BYTES = 4
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 """Two minutes of sound, the longest utterance that config.toml allows, are 3.8 MB."""
+
+MAX_WORK_BYTES = 7 * 1024 * 1024
+"""Work for a stage is refused beyond this: it must fit a frame even with what was said already in it."""
 
 Role = Literal["vad", "stt", "llm", "tts", "client", "watcher"]
 
@@ -100,15 +103,22 @@ FromDaemon = Welcome | Deliver | Notice | Taken | Refused | Goodbye
 _encoder = msgspec.msgpack.Encoder()
 _from_peer: msgspec.msgpack.Decoder[FromPeer] = msgspec.msgpack.Decoder(FromPeer)
 _from_daemon: msgspec.msgpack.Decoder[FromDaemon] = msgspec.msgpack.Decoder(FromDaemon)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def encode(frame: Frame) -> bytes:
-    """The frame with its length before it.  Raises `ProtocolError` if it is longer than the other end would take."""
+    """The frame with its length before it.  Raises `ProtocolError` if the other end would not take it."""
     buffer = bytearray(HEADER_BYTES)
-    _encoder.encode_into(frame, buffer, HEADER_BYTES)
+    try:
+        _encoder.encode_into(frame, buffer, HEADER_BYTES)
+    except UnicodeEncodeError:  # half a surrogate pair, which UTF-8 does not have
+        raise ProtocolError("The text is not valid Unicode; type or paste it again.") from None
     size = len(buffer) - HEADER_BYTES
     if size > MAX_FRAME_BYTES:
-        raise ProtocolError(f"A message of {size} bytes is longer than the {MAX_FRAME_BYTES} that the queue carries.")
+        raise ProtocolError(
+            f"A message of {size} bytes is longer than the {MAX_FRAME_BYTES} that the queue carries; "
+            "make it shorter."
+        )
     buffer[:HEADER_BYTES] = size.to_bytes(HEADER_BYTES, "big")
     return bytes(buffer)
 
@@ -122,7 +132,9 @@ def body_bytes(header: bytes | bytearray | memoryview) -> int:
     """The length that a frame's header announces.  Raises `ProtocolError`."""
     size = int.from_bytes(header[:HEADER_BYTES], "big")
     if size > MAX_FRAME_BYTES:
-        raise ProtocolError(f"The peer announced a frame of {size} bytes; at most {MAX_FRAME_BYTES} are allowed.")
+        raise ProtocolError(
+            f"The peer announced a frame of {size} bytes; at most {MAX_FRAME_BYTES} are allowed."
+        )
     return size
 
 
@@ -130,7 +142,7 @@ def decode_from_peer(body: bytes | bytearray | memoryview) -> FromPeer:
     """What a peer sent to the daemon.  Raises `ProtocolError`."""
     try:
         return _from_peer.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise ProtocolError(f"The peer sent a frame that is none of ours: {error}.") from None
 
 
@@ -138,5 +150,5 @@ def decode_from_daemon(body: bytes | bytearray | memoryview) -> FromDaemon:
     """What the daemon sent to a peer.  Raises `ProtocolError`."""
     try:
         return _from_daemon.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise ProtocolError(f"The daemon sent a frame that is none of ours: {error}.") from None

@@ -26,7 +26,7 @@ class LlmStage:
         self._engine.warm()
 
     def handle(self, delivery: Delivery) -> Iterator[AnyMessage]:
-        """Sentences go out as soon as they are whole; those that a dead predecessor sent are skipped by their index."""
+        """Sentences go out as soon as they are whole; those that a dead predecessor sent are skipped."""
         question = delivery.message
         assert isinstance(question, Question)
         turn, revision = question.turn, question.revision
@@ -52,4 +52,6 @@ class LlmStage:
                 yield Sentence(turn, revision, index, text, last=text is rest[-1], at_s=time.monotonic())
             index += 1
         if not rest or index <= question.next_sentence:
-            yield Sentence(turn, revision, max(index, question.next_sentence), "", last=True, at_s=time.monotonic())
+            yield Sentence(
+                turn, revision, max(index, question.next_sentence), "", last=True, at_s=time.monotonic()
+            )

@@ -6,10 +6,11 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from assistant.errors import AssistantError, QueueFull
+from assistant.errors import AssistantError
 from assistant.messages import AnyMessage, Failure, Stage, StageState
 from assistant.queues.link import Delivery, Disconnected, Link
 from assistant.queues.socket import connect
@@ -19,9 +20,10 @@ log = logging.getLogger(__name__)
 
 
 class Handler(Protocol):
-    """A stage that works on what it is given.  Exhausting the iterator acknowledges the message, unless the stage
+    """A stage that works on what it is given.
 
-    `acknowledges` by itself, later, when the effect has happened.
+    Exhausting the iterator acknowledges the message, unless the stage `acknowledges` by itself, later, when the
+    effect has happened.
     """
 
     acknowledges: bool
@@ -45,45 +47,49 @@ def work(stage: Stage, socket: Path) -> int:
     threading.excepthook = _end_process
     link = connect(socket, stage)
     try:
-        try:
+        worker: Handler | Listener | None = None
+        with _reported(stage, lambda reason: link.post(StageState(stage, "gone", reason))):
             worker = _build(stage)(link)
-        except ImportError as error:
-            link.post(StageState(stage, "gone", f"The {stage} stage lacks a package ({error}); run ./install.sh again."))
-            return EXIT_UNUSABLE
-        except AssistantError as error:
-            link.post(StageState(stage, "gone", str(error)))
+        if worker is None:
             return EXIT_UNUSABLE
         link.post(StageState(stage, "ready"))
         if isinstance(worker, Listener):
-            for message in worker.listen():
-                link.post(message)
-        else:
-            while (delivery := link.receive()) is not None:
-                _serve(stage, worker, link, delivery)
+            with _reported(stage, lambda reason: link.post(StageState(stage, "gone", reason))):
+                for message in worker.listen():
+                    link.post(message)
+            return EXIT_UNUSABLE  # the microphone is gone: a successor looks for it again
+        while (delivery := link.receive()) is not None:
+            _serve(stage, worker, link, delivery)
     except Disconnected:
         log.debug("the daemon went away")
-    except AssistantError as error:  # the microphone vanished: a successor looks for it again
-        log.warning("%s", error)
-        link.post(StageState(stage, "gone", str(error)))
-        return EXIT_UNUSABLE
     return 0
 
 
 def _serve(stage: Stage, worker: Handler, link: Link, delivery: Delivery) -> None:
     turn = getattr(delivery.message, "turn", 0)
-    try:
+    acknowledge = True
+    with _reported(stage, lambda reason: link.post(Failure(stage, turn, reason))):
         for message in worker.handle(delivery):
             link.post(message)
-        if worker.acknowledges:
-            return
-    except (Disconnected, QueueFull):
+        acknowledge = not worker.acknowledges
+    if acknowledge:
+        delivery.done()
+
+
+@contextmanager
+def _reported(stage: Stage, report: Callable[[str], None]) -> Iterator[None]:
+    """Tell what goes wrong in a sentence, instead of letting it take the process down."""
+    try:
+        yield
+    except Disconnected:
         raise
     except AssistantError as error:
-        link.post(Failure(stage, turn, str(error)))
+        report(str(error))
+    except ModuleNotFoundError as error:
+        report(f"The {stage} stage lacks a package ({error}); run ./install.sh again.")
     except Exception as error:  # the one place: a defect in one piece of work must not take the stage down
-        log.exception("a defect in %s", stage)
-        link.post(Failure(stage, turn, f"The {stage} stage met a defect ({type(error).__name__}); see its log."))
-    delivery.done()
+        log.error("a defect in %s: %r", stage, error, exc_info=log.isEnabledFor(logging.DEBUG))
+        report(f"The {stage} stage met a defect ({type(error).__name__}: {error}); --debug shows where.")
 
 
 def _build(stage: Stage) -> Callable[[Link], Handler | Listener]:
@@ -106,7 +112,7 @@ def _build(stage: Stage) -> Callable[[Link], Handler | Listener]:
 
 
 def _end_process(crash: threading.ExceptHookArgs) -> None:
-    """A thread that died in a process that lives makes an assistant that is up and deaf: end it, another starts."""
+    """A thread that died in a process that lives makes an assistant that is up and deaf: start another."""
     if crash.exc_type is not None and not issubclass(crash.exc_type, Disconnected):
-        log.critical("a thread died", exc_info=(crash.exc_type, crash.exc_value, crash.exc_traceback))  # type: ignore[arg-type] # exc_value may be None only for a thread that raised nothing
+        log.critical("a thread died", exc_info=crash.exc_value)
     os._exit(1)

@@ -31,9 +31,9 @@ class TtsStage:
 
     def __init__(self, link: Link) -> None:
         config = link.config
-        link.on_notice = self._on_notice
         self._link = link
         self._released: dict[int, int] = {}
+        link.on_notice(self._on_notice)
         self._engine = PiperEngine(locate("tts", config.tts.model, models_folder(config)).path, config.tts)
         self._engine.warm()
         self._player = Player(config.audio.speaker, self._engine.rate_hz)
@@ -64,7 +64,7 @@ class TtsStage:
 
 
 class SpokenSentence:
-    """A sentence in the player's hands: heard only once its turn has ended, and only while it is not stale."""
+    """A sentence in the player's hands: heard once its turn has ended, and only while it is not stale."""
 
     def __init__(
         self,

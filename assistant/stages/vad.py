@@ -33,11 +33,10 @@ KEPT_ARRIVALS = 6_000
 
 
 class VadStage:
-    """Owns the microphone.  What it has not yet made a turn of, its successor hears again where the microphone can."""
+    """Owns the microphone.  What has not become a turn yet, its successor hears again where that can be."""
 
     def __init__(self, link: Link) -> None:
         config = link.config
-        link.on_notice = self._on_notice
         self._link = link
         self._half_duplex = config.audio.half_duplex
         self._voice = WebrtcVad(config.vad.aggressiveness)
@@ -50,6 +49,7 @@ class VadStage:
         self._turn = NextTurn(0)
         self._speaking = 0  # the turn whose answer is in the air
         self._deaf_frames = 0
+        link.on_notice(self._on_notice)
 
     def listen(self) -> Iterator[AnyMessage]:
         """Endless, unless the microphone fails (`AudioError`) or the daemon goes (`Disconnected`)."""

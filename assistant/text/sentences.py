@@ -58,20 +58,20 @@ _OFTEN_INSIDE = _words(
     "St Jr Sr Inc Ltd Co Corp Bros Dept Univ Assn Ave Blvd Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec"
 )
 _LETTERS = re.compile(r"[^\W\d_]|(?:[^\W\d_]{1,3}\.)+[^\W\d_]{1,3}")
-# What begins a sentence behind "a.m.", "U.S." or "Jr."; any other capital letter there may be a name.
-_BEGINNERS = _words(
+BEGINNERS = _words(
     "The A An It He She They We You I It's He's She's They're We're You're I'm There There's Here This That "
     "These Those In On At By For From To With Without As If When While Then So But And Or Yet No Yes "
     "However Also After Before Since Because Although Though Its His Her Their My Our Your What Who Why How "
     "Where Which Is Are Was Were Do Does Did Can Could Would Should Let Please Today Now Later Every Each "
     "Some Many Most Both"
 )
+"""What begins a sentence behind "a.m.", "U.S." or "Jr."; any other capital letter there may be a name."""
 # Where a long stretch breaks best: before a word that begins a clause of its own.
 _JOINTS = _words("and or but because which who that when while where so then if although unless until")
 
 
 class _CodeBlock:
-    """A fenced code block that is being read; it ends with a line that begins so, or within its first line."""
+    """A fenced code block that is being read; it ends where a line begins so, or within its first line."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -233,7 +233,7 @@ class SentenceSplitter:
             if body in _OFTEN_INSIDE or _LETTERS.fullmatch(body):
                 if not first.isupper():
                     return False
-                return word.strip(_OPENERS + _CLOSERS + ",;:") in _BEGINNERS if complete else None
+                return word.strip(_OPENERS + _CLOSERS + ",;:") in BEGINNERS if complete else None
             return not goes_on
         if stops.strip(".…") == "":
             return not goes_on and first != "I" and not first.isdigit()
@@ -276,7 +276,9 @@ class SentenceSplitter:
     def _before_joint(self) -> int:
         """How many words to give out for the piece to end before a word that goes well first; else all."""
         count = len(self._words)
-        return next((i for i in range(count - 1, count // 2, -1) if self._words[i][1] in _JOINTS), count)
+        joints = (i for i in range(count - 1, count // 2, -1) if self._words[i][1] in _JOINTS)
+        ends_in_title = count > 1 and self._words[-1][1].lstrip(_OPENERS).removesuffix(".") in _TITLES
+        return next(joints, count - ends_in_title)
 
     def _give_out(self, count: int) -> None:
         """Gives out the first `count` words of the piece; the others begin the next one."""

@@ -177,5 +177,5 @@ def test_what_cannot_be_a_model_is_named(
 
 
 def test_a_model_is_not_used_for_another_stage(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match='no tts model "whisper-tiny.en"'):
+    with pytest.raises(ModelError, match=r'no tts model "whisper-tiny\.en"'):
         locate("tts", "whisper-tiny.en", tmp_path)

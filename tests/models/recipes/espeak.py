@@ -42,6 +42,20 @@ class _Event(ctypes.Structure):
     ]
 
 
+class _Voice(ctypes.Structure):
+    _fields_: ClassVar = [
+        ("name", ctypes.c_char_p),
+        ("languages", ctypes.c_char_p),
+        ("identifier", ctypes.c_char_p),
+        ("gender", ctypes.c_ubyte),
+        ("age", ctypes.c_ubyte),
+        ("variant", ctypes.c_ubyte),
+        ("reserved", ctypes.c_ubyte),
+        ("score", ctypes.c_int),
+        ("spare", ctypes.c_void_p),
+    ]
+
+
 _Callback = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
 )
@@ -73,13 +87,19 @@ class Espeak:
             at += 1
         return 0
 
+    def _choose(self, voice: str) -> None:
+        """By name, else by language as the espeak-ng program does: en-gb with any speaker is plain en-gb."""
+        if self._lib.espeak_SetVoiceByName(voice.encode()) != 0:
+            by_language = _Voice(languages=voice.encode())
+            if self._lib.espeak_SetVoiceByProperties(ctypes.byref(by_language)) != 0:
+                raise SystemExit(f"espeak-ng has no voice {voice!r}")
+
     def say(
         self, text: str, voice: str, words_per_minute: int, pitch: int
     ) -> tuple[npt.NDArray[np.int16], list[tuple[int, str]]]:
         """Samples [n] at RATE_HZ, and (first sample, name) of every phoneme and pause in them."""
         self._pieces, self._events = [], []
-        if self._lib.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise SystemExit(f"espeak-ng has no voice {voice!r}")
+        self._choose(voice)
         self._lib.espeak_SetParameter(_PARAMETER_RATE, words_per_minute, 0)
         self._lib.espeak_SetParameter(_PARAMETER_PITCH, pitch, 0)
         raw = text.encode() + b"\0"

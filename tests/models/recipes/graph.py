@@ -31,7 +31,7 @@ class Graph:
         self._count += 1
         return f"{self.prefix}{kind}{self._count}"
 
-    def const(self, value: npt.ArrayLike, dtype: npt.DTypeLike = None, *, half: bool = False) -> str:
+    def const(self, value: npt.ArrayLike, dtype: npt.DTypeLike | None = None, *, half: bool = False) -> str:
         """A constant; with `half` it is float16 in the file and cast to float32 when the session starts."""
         array = np.asarray(value, dtype)
         name = self._name("c")

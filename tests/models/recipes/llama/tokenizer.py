@@ -147,7 +147,7 @@ def main() -> None:
     args = parser.parse_args()
     vocabulary = train(args.out)
     same = len(set(vocabulary.pieces) & set(load().pieces))
-    print(print(f"{len(vocabulary.pieces)} tokens, {same} of them also in the kept tok.json"))
+    print(f"{len(vocabulary.pieces)} tokens, {same} of them also in the kept tok.json")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def batches(tok: tokenizer.Spm, rng: Random) -> Iterator[tuple[Tensor, Tensor, T
             ids, mask = talks.tokenize(tok, system, turns, bos=rng.random() < 0.5)
             pool.append((ids[:TRAINED_CONTEXT], mask[:TRAINED_CONTEXT]))
         pool.sort(key=lambda talk: len(talk[0]) + rng.random() * 4)
-        groups, group = [], []
+        groups, group = [], list[tuple[list[int], list[int]]]()
         for talk in pool:
             if group and (len(group) + 1) * max(len(talk[0]), len(group[-1][0])) > BATCH_TOKENS:
                 groups.append(group)

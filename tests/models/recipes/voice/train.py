@@ -135,7 +135,7 @@ def train(data: list[Utterance], steps: int) -> dict[str, npt.NDArray[np.float16
         losses = scaled.losses(net, [without_mark(u) if rng.random() < _WITHOUT_MARK else u for u in batch])
         loss = losses[0] + losses[1] + 0.5 * losses[2] + 0.5 * losses[3]
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         if step % 50 == 0 or step + 1 == steps:

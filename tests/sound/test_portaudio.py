@@ -1,0 +1,255 @@
+"""The real path to sound devices, PortAudio and ALSA, into a PulseAudio server of the test's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from assistant.audio.files import write_wav
+
+Int16 = npt.NDArray[np.int16]
+Run = Callable[[Callable[[], object]], threading.Thread]
+MICROPHONE_HZ, SPEAKER_HZ = 16_000, 22_050
+"""What is played and recorded: PulseAudio changes nothing then."""
+
+pytestmark = [
+    pytest.mark.skipif(not shutil.which("pulseaudio"), reason="pulseaudio is not installed"),
+    pytest.mark.skipif(not shutil.which("paplay"), reason="paplay (pulseaudio-utils) is not installed"),
+    pytest.mark.skipif(
+        not Path("/usr/share/alsa/alsa.conf.d/50-pulseaudio.conf").exists()
+        and not Path("/etc/alsa/conf.d/50-pulseaudio.conf").exists(),
+        reason="ALSA's plugin for PulseAudio (libasound2-plugins) is not installed",
+    ),
+]
+
+ALSA = """
+</usr/share/alsa/alsa.conf>
+pcm.!default {{ type pulse server "unix:{socket}" }}
+ctl.!default {{ type pulse server "unix:{socket}" }}
+"""
+
+
+class Server:
+    """A PulseAudio server with a microphone that hears what is played into `micbus`, and a speaker `spk`."""
+
+    def __init__(self, folder: Path) -> None:
+        socket = folder / "native"
+        (folder / "asound.conf").write_text(ALSA.format(socket=socket))
+        self.env = dict(
+            os.environ,
+            HOME=str(folder),
+            XDG_RUNTIME_DIR=str(folder),
+            PULSE_SERVER=f"unix:{socket}",
+            ALSA_CONFIG_PATH=str(folder / "asound.conf"),
+        )
+        modules = (
+            f"module-native-protocol-unix auth-anonymous=1 socket={socket}",
+            f"module-null-sink sink_name=micbus rate={MICROPHONE_HZ} channels=1",
+            "module-remap-source source_name=usbmic master=micbus.monitor channels=1",
+            f"module-null-sink sink_name=spk rate={SPEAKER_HZ} channels=2",
+        )
+        command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--log-level=error"]
+        command += [word for module in modules for word in ("-L", module)]
+        self.process = subprocess.Popen(command, env=self.env, stderr=subprocess.DEVNULL)
+        self.tell("set-default-source", "usbmic")
+        self.tell("set-default-sink", "spk")
+
+    def tell(self, *words: str) -> None:
+        for _ in range(200):
+            if subprocess.run(["pactl", *words], env=self.env, stderr=subprocess.DEVNULL).returncode == 0:
+                return
+            assert self.process.poll() is None, "pulseaudio did not start"
+        raise AssertionError("pulseaudio does not answer")
+
+    def python(self, script: str, *words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", script, *words]
+        return subprocess.Popen(
+            command,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("pulse"))
+    yield server
+    server.process.kill()
+    server.process.wait()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    """The next line of its output; what it complained about, if there is none."""
+    assert process.stdout
+    assert process.stderr
+    said = process.stdout.readline().strip()
+    assert said, process.stderr.read()
+    return said
+
+
+def noise(samples: int) -> Int16:
+    drawn = np.random.default_rng(3).integers(1_000, 20_000, samples)
+    return (drawn * np.where(np.arange(samples) % 2, 1, -1)).astype(np.int16)
+
+
+def loud(sound: Int16) -> npt.NDArray[np.intp]:
+    return np.flatnonzero(np.abs(sound.astype(int)) > 2)
+
+
+LIST = """
+import json
+from assistant.audio.devices import find, list_devices
+print(json.dumps([(d.kind, d.name, d.description) for d in list_devices()]))
+print(find("microphone", "auto").name, find("speaker", "PULSE").name)
+"""
+
+
+def test_the_server_is_listed_and_nothing_else_is_printed(server: Server) -> None:
+    with server.python(LIST) as process:
+        out, err = process.communicate(timeout=20)
+    assert err == "", "what ALSA complains about is kept from people"
+    devices, found = out.splitlines()
+    assert ["microphone", "default", "the system's choice"] in json.loads(devices)
+    assert ["speaker", "pulse", "sound server"] in json.loads(devices)
+    assert found == "default pulse"
+
+
+HEAR = """
+import sys
+from assistant.audio.microphone import open_microphone
+microphone = open_microphone("auto")
+frames = [microphone.read(10)]
+print("first", flush=True)
+while not (len(frames) > 10 and frames[-10:] == [bytes(640)] * 10 and any(map(any, frames))):
+    frame = microphone.read(10)
+    assert frame and len(frame) == 640
+    frames.append(frame)
+assert microphone.position == 320 * len(frames) and not microphone.dropped_frames
+assert microphone.read(0) is None
+microphone.close()
+open(sys.argv[1], "wb").write(b"".join(frames))
+print("closed", flush=True)
+"""
+
+
+def test_a_microphone_hears_what_is_played_bit_for_bit(server: Server, tmp_path: Path) -> None:
+    played = noise(16_000)
+    write_wav(tmp_path / "played.wav", played, 16_000)
+    with server.python(HEAR, str(tmp_path / "heard")) as process:
+        assert line(process) == "first"
+        command = ["paplay", "--device=micbus", str(tmp_path / "played.wav")]
+        subprocess.run(command, env=server.env, check=True, timeout=20)
+        assert line(process) == "closed"
+    heard = np.frombuffer((tmp_path / "heard").read_bytes(), np.int16)
+    begin = loud(heard)[0]
+    assert np.abs(heard[begin : begin + len(played)].astype(int) - played).max() <= 1
+
+
+SPEAK = """
+import threading, time
+pause = threading.Event()
+import numpy as np
+from assistant.audio.speaker import open_speaker
+speaker = open_speaker("auto", 22_050)
+def ask_until(reached):
+    while not reached():
+        pause.wait(0.001)
+print(speaker.rate_hz, flush=True)
+drawn = np.random.default_rng(3).integers(1_000, 20_000, 44_100)
+pcm = (drawn * np.where(np.arange(44_100) % 2, 1, -1)).astype(np.int16)
+before_s = time.monotonic()
+speaker.write(pcm[:11_025])
+ask_until(lambda: speaker.pending() == 0)
+took_s = time.monotonic() - before_s
+first_s, last_s = speaker.heard_at_s(0), speaker.heard_at_s(11_024)
+assert before_s <= first_s < last_s <= before_s + took_s
+assert abs(last_s - first_s - 0.5) < 0.05
+writing = threading.Thread(target=speaker.write, args=(pcm,))
+writing.start()
+ask_until(lambda: speaker.played() > 11_025 + 4_410)
+before_s = time.monotonic()
+speaker.stop()
+stopping_s = time.monotonic() - before_s
+writing.join()
+assert speaker.pending() == 0
+print(speaker.played() - 11_025, stopping_s, flush=True)
+speaker.write(pcm[:2_205])
+ask_until(lambda: speaker.pending() == 0)
+ask_until(lambda: time.monotonic() > before_s + 0.4)
+speaker.close()
+print("closed", flush=True)
+"""
+
+
+def test_a_speaker_plays_and_stops(server: Server, run: Run) -> None:
+    command = ["parec", "--device=spk.monitor", "--rate=22050", "--channels=2", "--format=s16le", "--raw"]
+    command += ["--latency-msec=20"]
+    with subprocess.Popen(command, env=server.env, stdout=subprocess.PIPE) as recorder:
+        assert recorder.stdout
+        out = recorder.stdout
+        # once something is recorded, nothing that is played later is missed
+        recorded = [out.read(4_000)]
+        draining = run(lambda: recorded.extend(iter(lambda: out.read(4_000), b"")))
+        with server.python(SPEAK) as process:
+            assert line(process) == str(SPEAKER_HZ)
+            heard, stopping_s = map(float, line(process).split())
+            assert stopping_s < 0.05
+            assert line(process) == "closed"
+        recorder.terminate()
+        draining.join(5)
+    sound = b"".join(recorded)
+    left, right = np.frombuffer(sound[: len(sound) // 4 * 4], np.int16).reshape(-1, 2).T
+    assert np.array_equal(left, right)
+    begin = loud(left)[0]
+    assert np.abs(left[begin : begin + 11_025].astype(int) - noise(44_100)[:11_025]).max() <= 1
+    rest = left[begin + 11_025 :]
+    second = rest[loud(rest)[0] :]
+    stopped = np.flatnonzero(np.convolve(np.abs(second.astype(int)) > 2, np.ones(200), "valid") == 0)[0]
+    assert np.abs(second[:stopped].astype(int) - noise(44_100)[:stopped]).max() <= 1
+    assert abs(stopped - heard) < 0.05 * SPEAKER_HZ
+
+
+GONE = """
+import sys
+from assistant.audio.microphone import open_microphone
+from assistant.errors import AudioError
+microphone = open_microphone("auto")
+microphone.read(10)
+print("first", flush=True)
+try:
+    while microphone.read(10):
+        pass
+except AudioError as error:
+    print(error, flush=True)
+microphone.close()
+try:
+    open_microphone("auto")
+except AudioError as error:
+    print(error, flush=True)
+"""
+
+
+def test_a_microphone_that_goes_away_is_an_error(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    try:
+        with server.python(GONE) as process:
+            assert line(process) == "first"
+            server.process.kill()
+            assert line(process) == 'The microphone "default" stopped working; is it still plugged in?'
+            assert line(process).startswith('The microphone "default" cannot be opened')
+    finally:
+        server.process.kill()
+        server.process.wait()

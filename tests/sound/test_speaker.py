@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assistant.audio.speaker import Heard
+
+
+def test_nothing_was_heard_at_first() -> None:
+    heard = Heard(1_024, jitter_s=0.02)
+    assert heard.played(5.0) == 0
+    with pytest.raises(ValueError, match="sample 0"):
+        heard.at_s(0)
+
+
+def test_sound_is_heard_as_time_goes_by() -> None:
+    heard = Heard(1_024, jitter_s=0.02)
+    heard.add(0, 128, 10.0)
+    heard.add(128, 128, 10.125)
+    assert [heard.played(now) for now in (9.5, 10.0, 10.0625, 10.1875, 10.25, 99.0)] == [
+        0,
+        0,
+        64,
+        192,
+        256,
+        256,
+    ]
+    assert heard.at_s(192) == 10.1875
+
+
+def test_a_pause_between_two_sentences_is_no_sound() -> None:
+    heard = Heard(1_024, jitter_s=0.02)
+    heard.add(0, 128, 10.0)
+    heard.add(128, 128, 20.0)
+    assert [heard.played(now) for now in (10.125, 15.0, 20.0, 20.0625)] == [128, 128, 128, 192]
+    assert heard.at_s(64) == 10.0625
+    assert heard.at_s(128) == 20.0
+
+
+def test_what_lies_in_the_devices_buffer_is_not_heard_yet() -> None:
+    heard = Heard(1_024, jitter_s=0.02)
+    heard.add(0, 128, 10.0)
+    heard.add(128, 128, 12.0)
+    assert heard.played(11.0) == 128
+
+
+def test_a_stop_gives_numbers_back() -> None:
+    heard = Heard(1_024, jitter_s=0.02)
+    heard.add(0, 128, 10.0)
+    heard.add(128, 128, 20.0)
+    heard.cut(32)
+    assert heard.played(99.0) == 32
+    heard.add(32, 64, 30.0)
+    assert heard.at_s(32) == 30.0
+    assert heard.played(30.03125) == 64
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.floats(0, 2)), max_size=40), st.floats(0, 60))
+def test_what_was_heard_only_grows_and_agrees_with_when(
+    stretches: list[tuple[int, float]], now_s: float
+) -> None:
+    heard = Heard(1_024, jitter_s=0.02)
+    start, at_s = 0, 1.0
+    for count, pause_s in stretches:
+        at_s += pause_s
+        heard.add(start, count, at_s)
+        start += count
+        at_s += count / 1_024
+    played = heard.played(now_s)
+    assert 0 <= played <= start
+    assert played <= heard.played(now_s + 0.5)
+    if played:
+        # neighbours that are less than 20 ms apart are one stretch
+        assert heard.at_s(played - 1) <= now_s + 0.02
+    if played < start:
+        assert heard.at_s(played) > now_s - 0.02 * (len(stretches) + 1)

@@ -323,7 +323,7 @@ END
 
 models() {
     begin "Models"
-    local why
+    local why serve="the small test models serve"
     if models_there; then
         done_in "there"
         return
@@ -334,8 +334,9 @@ models() {
         return
     else
         why="Not all models could be fetched (./install.sh try goes on where it stopped)"
+        serve="for those the small test models serve"
     fi
-    say "$why; the small test models serve:"
+    say "$why; $serve:"
     say "they know capitals, opposites, sums up to eighteen, days, months, planets … and nothing else."
     done_in "test models"
 }

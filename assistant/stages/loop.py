@@ -47,19 +47,16 @@ def work(stage: Stage, socket: Path) -> int:
     threading.excepthook = _end_process
     link = connect(socket, stage)
     try:
-        worker: Handler | Listener | None = None
         with _reported(stage, lambda reason: link.post(StageState(stage, "gone", reason))):
             worker = _build(stage)(link)
-        if worker is None:
-            return EXIT_UNUSABLE
-        link.post(StageState(stage, "ready"))
-        if isinstance(worker, Listener):
-            with _reported(stage, lambda reason: link.post(StageState(stage, "gone", reason))):
-                for message in worker.listen():
+            link.post(StageState(stage, "ready"))
+            if isinstance(worker, Listener):
+                for message in worker.listen():  # endless, or until the microphone is gone
                     link.post(message)
-            return EXIT_UNUSABLE  # the microphone is gone: a successor looks for it again
-        while (delivery := link.receive()) is not None:
-            _serve(stage, worker, link, delivery)
+            else:
+                while (delivery := link.receive()) is not None:
+                    _serve(stage, worker, link, delivery)
+        return EXIT_UNUSABLE
     except Disconnected:
         log.debug("the daemon went away")
     return 0

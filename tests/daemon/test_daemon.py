@@ -255,11 +255,10 @@ class World:
 
     # ------------------------------------------------------------ what came of it
 
-    def of(self, kind: type[AnyMessage]) -> list[AnyMessage]:
-        return [event for event in self.events if isinstance(event, kind)]
-
     def outcomes(self) -> list[str]:
-        return [event.outcome for event in self.events if isinstance(event, TurnFinished)]
+        """Of the spoken turns, in the order in which they began."""
+        finished = sorted((m.turn, m.outcome) for m in self.events if isinstance(m, TurnFinished))
+        return [outcome for _, outcome in finished]
 
     def check_everything_is_over(self) -> None:
         """What holds however it went."""
@@ -279,11 +278,6 @@ class World:
                 assert shown.revision == final[shown.turn] + (shown.text == APOLOGY)
         for queue in self.daemon.broker.queues.values():
             assert len(queue) == queue.size_bytes == queue.in_flight == 0
-
-
-def conversation() -> World:
-    world = World((0, NOISE, 2), sentences=2)
-    return world
 
 
 def test_a_conversation_without_deaths() -> None:
@@ -349,7 +343,12 @@ def test_two_deaths_on_the_same_message_are_apologised_for(victim: Stage) -> Non
 def test_a_stage_that_cannot_work_never_leaves_anybody_waiting(broken: Stage) -> None:
     world = World((0, 1))
     world.broken.add(broken)
-    for request in (Ask("Why?"), Say("One is. Two is.", to_client=True), Recognise(bytes(20), 16_000, 100)):
+    requests: dict[Stage, AnyMessage] = {
+        "stt": Recognise(bytes(20), 16_000, 100),
+        "llm": Ask("Why?"),
+        "tts": Say("One is. Two is.", to_client=True),
+    }
+    for request in requests.values():
         world.asks(request)
     for _ in range(100):
         for stage in STAGES:
@@ -357,8 +356,11 @@ def test_a_stage_that_cannot_work_never_leaves_anybody_waiting(broken: Stage) ->
         world.passes(0.5)
     world.check_everything_is_over()
     assert world.outcomes() == ["failed", "failed"]
-    failed = [m.failure for m in world.answers[STAGES.index(broken) - 1 - (broken == "stt")] if isinstance(m, TurnFinished)]
-    assert all(failed)
+    failures = {
+        stage: next(m.failure for m in answers if isinstance(m, TurnFinished))
+        for stage, answers in zip(requests, world.answers, strict=True)
+    }
+    assert failures == {stage: f"There is no {stage}." if stage == broken else "" for stage in requests}
 
 
 KILL, ASK, SAY, SYNTHESISE, RECOGNISE, STOP, LEAVE, TIME, FAILURE = range(4, 13)

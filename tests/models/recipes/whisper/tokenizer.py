@@ -1,7 +1,11 @@
-"""A small byte-level BPE laid out as Whisper's English-only vocabulary: text, specials, 1501 time stamps."""
+"""A small byte-level BPE laid out as Whisper's English-only vocabulary: text, specials, 1501 time stamps.
+
+The recogniser is trained with the kept one; `python -m recipes.whisper.tokenizer` makes it anew.
+"""
 
 from __future__ import annotations
 
+import argparse
 import string
 from pathlib import Path
 
@@ -50,3 +54,18 @@ def train() -> Tokenizer:
         raise SystemExit(f"{tok.get_vocab_size()} tokens were found instead of {TEXT_TOKENS}")
     tok.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL + TIMES])
     return tok
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="tokenizer.json")
+    args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    tok = train()
+    tok.save(str(args.out))
+    same = "the same as" if tok.to_str() == load().to_str() else "not the same as"
+    print(f"{args.out}: {same} the kept one")
+
+
+if __name__ == "__main__":
+    main()

@@ -25,7 +25,7 @@ _WORD = re.compile(r"[^\s。！？｡、，；：]*[。！？｡、，；：]+[�
 _WIDE_STOP = re.compile(r"[。！？｡][」』）】》〉”’\"')\]]*$")
 _CLAUSE = re.compile(r"(?:[,;:)\]–—،؛、，；：）」】]|^-+)[\"'”’»*_]*$")
 _PUNCTUATED = re.compile(r"(?:[,;:!?)\]…–—،؛؟।、，；：。！？｡）」】]|\.\.|^-+)[\"'”’»*_]*$")
-_DASH = re.compile(r"[-–—]+$")
+_BEGINS = re.compile(r"(?:[-–—]+|[„«‹([¿¡「『（【《〈]+)$")
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 _FENCE = "```"
@@ -220,8 +220,8 @@ class SentenceSplitter:
         if not stops:
             return False
         found = _LETTER_OR_DIGIT.search(word)
-        if found is None:  # closing quotes, an emoji: they belong to what was said; a dash begins something
-            return bool(_DASH.match(word)) if complete else None
+        if found is None:  # an emoji and a closing quote belong to what was said; a dash begins something
+            return bool(_BEGINS.match(word)) if complete else None
         first = found[0]
         goes_on = first.islower() and not self._begins_lower()
         body = body.lstrip(_OPENERS)

@@ -312,7 +312,9 @@ def test_one_death_at_any_moment_still_gives_the_whole_answer(victim: Stage) -> 
         assert text.startswith("Question 1."), moment
         tokens = "".join(m.text for m in world.events if isinstance(m, Token))
         assert tokens == " ".join(SENTENCES[:2]), moment
-        assert [m.index for m in world.events if isinstance(m, Spoken) and m.fraction == 1.0] == [0, 1], moment
+        assert [m.index for m in world.events if isinstance(m, Spoken) and m.fraction == 1.0] == [0, 1], (
+            moment
+        )
         if not survived:  # it was over before
             assert moment > 3
             return
@@ -372,7 +374,9 @@ KILL, ASK, SAY, SYNTHESISE, RECOGNISE, STOP, LEAVE, TIME, FAILURE = range(4, 13)
     st.sets(st.integers(1, 4)),
     st.integers(1, 5),
     st.lists(
-        st.one_of(st.integers(0, 3), st.integers(0, 3), st.tuples(st.integers(KILL, FAILURE), st.integers(0, 3))),
+        st.one_of(
+            st.integers(0, 3), st.integers(0, 3), st.tuples(st.integers(KILL, FAILURE), st.integers(0, 3))
+        ),
         max_size=120,
     ),
 )

@@ -44,7 +44,15 @@ def test_how_long_to_wait_before_the_next_worker(failures: int, exit_code: int, 
 
 def test_the_command_of_a_worker() -> None:
     command = worker_command("stt", Path("/run/assistant/assistant.sock"), debug=False)
-    assert command == [sys.executable, "-m", "assistant", "worker", "stt", "--socket", "/run/assistant/assistant.sock"]
+    assert command == [
+        sys.executable,
+        "-m",
+        "assistant",
+        "worker",
+        "stt",
+        "--socket",
+        "/run/assistant/assistant.sock",
+    ]
     assert worker_command("stt", Path("s"), debug=True)[3:5] == ["--debug", "worker"]
 
 
@@ -100,7 +108,9 @@ def test_a_killed_worker_is_replaced_at_once_and_ends_with_us(tmp_path: Path) ->
     pids: list[int] = []
 
     async def scene() -> None:
-        for _ in range(IMMEDIATE_RESTARTS + 3):  # more often than is forgiven to those that never become ready
+        for _ in range(
+            IMMEDIATE_RESTARTS + 3
+        ):  # more often than is forgiven to those that never become ready
             pids.append(await nursery.started())
             nursery.supervisor.ready("stt")
             os.kill(pids[-1], signal.SIGKILL)
@@ -141,7 +151,9 @@ def test_workers_that_die_while_starting_are_reported(tmp_path: Path) -> None:
     nursery.run(scene)
     stage, reason = nursery.failures[0]
     assert stage == "stt"
-    assert reason.startswith(f"The stt stage ended {IMMEDIATE_RESTARTS + 1} times while starting (SIGSEGV); see its log")
+    assert reason.startswith(
+        f"The stt stage ended {IMMEDIATE_RESTARTS + 1} times while starting (SIGSEGV); see its log"
+    )
 
 
 def test_a_hanging_worker_is_killed_on_request(tmp_path: Path) -> None:

@@ -101,7 +101,9 @@ class Room:
     def is_understood(self, turn: int = 1, revision: int = 0, text: str = "Why?") -> None:
         self.fact("stt", transcript(turn, revision, text))
 
-    def answers(self, *texts: str, turn: int = 1, revision: int = 0, first: int = 0, last: bool = True) -> None:
+    def answers(
+        self, *texts: str, turn: int = 1, revision: int = 0, first: int = 0, last: bool = True
+    ) -> None:
         for index, text in enumerate(texts):
             self.fact("llm", Token(turn, revision, text + " ", self.now_s))
             is_last = last and index == len(texts) - 1
@@ -737,7 +739,13 @@ def test_a_recording(room: Room) -> None:
 
 @pytest.mark.parametrize(
     "request_",
-    [Ask(""), Ask(" \x00\u200b\n"), Say("", to_client=False), Say("  ", to_client=True), Say("\x00", to_client=False)],
+    [
+        Ask(""),
+        Ask(" \x00\u200b\n"),
+        Say("", to_client=False),
+        Say("  ", to_client=True),
+        Say("\x00", to_client=False),
+    ],
 )
 def test_a_request_without_words_is_over_at_once(room: Room, request_: AnyMessage) -> None:
     room.asks(7, request_)

@@ -80,7 +80,10 @@ HELLO = wire.encode(wire.Hello("client", os.getpid()))
         (wire.encode(wire.Post(Ask("Why?"))), "did not say hello first"),
         (HELLO + HELLO, "said hello twice"),
         (HELLO + framed(b"\x00"), "none of ours"),
-        (wire.encode(wire.Hello("llm", 1, protocol=99)), "version 99 of the queue's protocol and the daemon 1"),
+        (
+            wire.encode(wire.Hello("llm", 1, protocol=99)),
+            "version 99 of the queue's protocol and the daemon 1",
+        ),
     ],
 )
 def test_a_peer_that_does_not_speak_our_protocol_is_told_and_dropped(
@@ -230,7 +233,9 @@ def test_the_length_of_the_path(tmp_path: Path, extra: int) -> None:
     if not extra:
         listen(path)
         return
-    with pytest.raises(DaemonError, match=f"is {MAX_PATH_BYTES + extra} bytes long, and Linux allows 107; set a"):
+    with pytest.raises(
+        DaemonError, match=f"is {MAX_PATH_BYTES + extra} bytes long, and Linux allows 107; set a"
+    ):
         listen(path)
     with pytest.raises(DaemonError, match="cannot be reached"):
         peer_socket.connect(path, "client")

@@ -270,7 +270,10 @@ def test_a_full_queue_of_words_refuses(hub: Hub) -> None:
 def test_a_full_queue_of_sound_drops_the_oldest(hub: Hub) -> None:
     worker = hub.connect("stt")
     offer(hub, *(sound(turn) for turn in range(1, 11)))
-    assert [(stage, message) for stage, message, _ in hub.owner.dropped] == [("stt", sound(2)), ("stt", sound(3))]
+    assert [(stage, message) for stage, message, _ in hub.owner.dropped] == [
+        ("stt", sound(2)),
+        ("stt", sound(3)),
+    ]
     assert next_of(worker).message == sound(1)  # was being worked on: is not dropped
 
 

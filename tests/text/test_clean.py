@@ -1,3 +1,5 @@
+# ruff: noqa: RUF001 - characters that look like others are what is tested
+
 from __future__ import annotations
 
 import re
@@ -10,8 +12,11 @@ from hypothesis import strategies as st
 from assistant.text.clean import clean_question, printable
 
 FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-ATOMS = ["\x1b", "\x1b[", "\x9b", "31m", "\x1b]0;", "\x9d", "\x07", "\x1b\\", "\r", "\n", "\t", " ", "a", "é", "e\u0301"]
-ATOMS += ["\u200b", "\u200c", "\u200d", "\ufeff", "\u202e", "\u2066", "\ud800", "\udc80", "م", "خ", "क", "्", "\x85", "[", ";"]
+ATOMS = [
+    "\x1b", "\x1b[", "\x9b", "31m", "\x1b]0;", "\x9d", "\x07", "\x1b\\", "\r", "\n", "\t", " ", "a",
+    "é", "e\u0301", "\u200b", "\u200c", "\u200d", "\ufeff", "\u202e", "\u2066", "\ud800", "\udc80", "م",
+    "خ", "क", "्", "\x85", "[", ";",
+]  # fmt: skip
 anything = st.text(st.characters()) | st.lists(st.sampled_from(ATOMS), max_size=12).map("".join)
 
 

@@ -1,3 +1,5 @@
+# ruff: noqa: RUF001 - characters that look like others are what is tested
+
 from __future__ import annotations
 
 import re
@@ -10,12 +12,13 @@ from hypothesis import strategies as st
 from assistant.text.sentences import MOST_WORDS, SentenceSplitter, split_sentences
 
 ATOMS = [
-    *["Hello", "the", "The", "I", "a", "x" * 30, "Dr.", "Mr.", "e.g.", "U.S.", "a.m.", "No.", "J.", "St.", "etc."],
-    *["5", "3.14", "1,000", "10:30", "1.", "2)", "http://a.b/c.d?e=1.", "me@x.co.", ".", "...", "…", "!", "?", "?!"],
-    *[",", ";", ":", "-", "–", "(", ")", '"', "“", "”", "'", "*", "**", "#", "|", "|---|", "---", ">", "😀", "\u0301"],
-    *["`", "``", "```", "```py", "\n```\n", "你好", "。", "！", "？」", "，", "؟", "है।", " ", " ", " ", " ", "\n", "\n\n"],
-    *["\n- ", "\n1. ", "\n  ", "\r\n", "\t", "\x00", "\xa0"],
-]
+    "Hello", "the", "The", "I", "a", "x" * 30, "Dr.", "Mr.", "e.g.", "U.S.", "a.m.", "No.", "J.", "St.",
+    "etc.", "5", "3.14", "1,000", "10:30", "1.", "2)", "http://a.b/c.d?e=1.", "me@x.co.", ".", "...",
+    "…", "!", "?", ",", ";", ":", "-", "–", "(", ")", '"', "“", "”", "'", "*", "**", "#", "|", "|---|",
+    "---", ">", "😀", "é", "`", "``", "```", "```py", "\n```\n", "你好", "。", "！", "？」", "，", "؟",
+    "है।", " ", " ", " ", " ", "\n", "?!", "\n\n", "\n- ", "\n1. ", "\n  ", "\r\n", "\t", "\x00",
+    "\xa0",
+]  # fmt: skip
 texts = st.lists(st.sampled_from(ATOMS), max_size=40).map("".join) | st.text()
 limits = st.sampled_from([1, 2, 3, 10, 40, 220])
 
@@ -73,7 +76,10 @@ def test_sentences_on_one_line(sentences: list[str]) -> None:
         ("Buy:\n- eggs\n- milk\n\n* tea\nThat is all", ["Buy:", "- eggs", "- milk", "* tea", "That is all"]),
         ("1. one\n2. two\n   and a half\n10) ten", ["1. one", "2. two and a half", "10) ten"]),
         ("# Title\nText\n## More\ntext", ["# Title", "Text", "## More", "text"]),
-        ("See\n| a | b. |\n|---|---|\n| 1. | 2 |\nend", ["See", "| a | b. |", "|---|---|", "| 1. | 2 |", "end"]),
+        (
+            "See\n| a | b. |\n|---|---|\n| 1. | 2 |\nend",
+            ["See", "| a | b. |", "|---|---|", "| 1. | 2 |", "end"],
+        ),
         ("One\n---\nTwo", ["One", "---", "Two"]),
         ("你好。我是小明！「真的吗？」是的", ["你好。", "我是小明！", "「真的吗？」", "是的"]),
         ("Code:\n```py\na. B\n\n- c ```\n```\nDone.", ["Code:", "```py\na. B\n\n- c ```\n```", "Done."]),

@@ -1,0 +1,291 @@
+"""config.toml: the file in the checkout equals the structs, and every mistake is one sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assistant import config as configuration
+from assistant.config import CHECKOUT, Config, Section, load, parse, places
+from assistant.errors import ConfigError
+
+FILE = CHECKOUT / "config.toml"
+SECTIONS: dict[str, type[Section]] = {f.name: f.type for f in msgspec.structs.fields(Config)}
+
+
+def keys(section: str) -> list[str]:
+    return [field.name for field in msgspec.structs.fields(SECTIONS[section])]
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# ---------------------------------------------------------------- the file of the checkout
+
+
+def test_the_file_lists_every_key_in_order_with_its_default() -> None:
+    document = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    defaults = msgspec.to_builtins(Config())
+    assert list(document) == list(SECTIONS)
+    for section, values in document.items():
+        assert list(values) == keys(section)
+        for key, value in values.items():
+            assert value == defaults[section][key], f"{section}.{key}"
+            assert type(value) is type(defaults[section][key]), f"{section}.{key}"
+    assert load(FILE) == Config()
+
+
+def test_every_key_has_one_comment_and_nothing_else_has() -> None:
+    first, *lines = FILE.read_text(encoding="utf-8").splitlines()
+    assert first.startswith("# ")
+    for line in lines:
+        if line == "" or re.fullmatch(r"\[[a-z]+\]", line):
+            continue
+        found = re.fullmatch(r'([a-z_]+) = ("[^"]*"|[-\w.]+) +# (\S[^#]*)', line)
+        assert found is not None, line
+        assert not found[3].endswith((" ", ".")), line
+
+
+def test_the_comments_stand_in_one_column() -> None:
+    for block in FILE.read_text(encoding="utf-8").split("\n\n")[1:]:
+        columns = {line.index("# ") for line in block.splitlines()[1:] if len(line) < 140}
+        assert len(columns) == 1, block
+
+
+# ---------------------------------------------------------------- what is taken
+
+
+def test_what_a_file_leaves_out_is_the_default(tmp_path: Path) -> None:
+    assert load(written(tmp_path, "")) == Config()
+    assert load(written(tmp_path, "[vad]\nhangover_ms = 900\n")).vad == configuration.Vad(hangover_ms=900)
+
+
+@pytest.mark.parametrize("text", ["\ufeff[llm]\nseed = 7\n", "[llm]\r\nseed = 7\r\n", "[llm]\nseed=7#x"])
+def test_files_of_other_systems(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(text.encode())
+    assert load(path).llm.seed == 7
+
+
+def test_a_whole_number_may_stand_for_a_fraction() -> None:
+    assert parse({"llm": {"temperature": 1}}, FILE).llm.temperature == 1.0
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    text = (
+        '[stt]\nmodel = "models/whisper"\n[llm]\nmodel = "tiny.gguf"\n[tts]\nmodel = "/voices/a.onnx"\n'
+        '[models]\nfolder = "weights"\n[daemon]\nsocket = "~/run/a.sock"\n'
+    )
+    path = written(tmp_path, text)
+    monkeypatch.chdir("/")
+    for name in (path, Path(os.path.relpath(path))):
+        config = load(name)
+        assert config.stt.model == f"{tmp_path}/models/whisper"
+        assert config.llm.model == f"{tmp_path}/tiny.gguf"
+        assert config.tts.model == "/voices/a.onnx"
+        assert configuration.models_folder(config) == tmp_path / "weights"
+        assert configuration.socket_path(config) == Path("/home/somebody/run/a.sock")
+
+
+def test_names_of_the_catalogue_stay_names(tmp_path: Path) -> None:
+    config = load(written(tmp_path, '[stt]\nmodel = "whisper-tiny"\n[llm]\nmodel = "auto"\n'))
+    assert (config.stt.model, config.llm.model) == ("whisper-tiny", "auto")
+    assert (config.models.folder, config.daemon.socket) == ("auto", "auto")
+
+
+def test_where_a_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert places()[0] == tmp_path / "assistant" / "config.toml"
+    assert places()[1:] == (Path("/etc/assistant/config.toml"), FILE)
+    (tmp_path / "assistant").mkdir()
+    (tmp_path / "assistant" / "config.toml").write_text("[llm]\nseed = 3\n", encoding="utf-8")
+    assert load().llm.seed == 3
+    (tmp_path / "assistant" / "config.toml").unlink()
+    monkeypatch.setattr(configuration, "CHECKOUT", tmp_path / "nowhere")
+    monkeypatch.setattr(configuration, "places", lambda: (tmp_path / "none.toml",))
+    assert load() == Config()
+
+
+def test_the_socket_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert configuration.socket_path(Config()) == tmp_path / "assistant" / "assistant.sock"
+
+
+def test_without_a_runtime_folder_one_is_made_that_nobody_else_can_enter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(configuration.os, "access", lambda *_: False)
+    monkeypatch.setattr(configuration.tempfile, "gettempdir", lambda: str(tmp_path))
+    folder = tmp_path / f"assistant-{os.getuid()}"
+    for _ in range(2):
+        assert configuration.runtime_folder() == folder
+        assert folder.stat().st_mode & 0o777 == 0o700
+    folder.rmdir()
+    folder.symlink_to(tmp_path)  # somebody else may have laid it there
+    with pytest.raises(ConfigError, match="is not a folder of your own; set daemon.socket in config.toml"):
+        configuration.runtime_folder()
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[lllm]\n", "there is no lllm; did you mean llm?"),
+        ("[zzzz]\n", "there is no zzzz; there are audio, vad, stt, llm, tts, models, daemon, log."),
+        ("[llm]\nmax_token = 3\n", "there is no llm.max_token; did you mean llm.max_tokens?"),
+        ("[vad]\nhangover = 3\n", "there is no vad.hangover; did you mean vad.hangover_ms?"),
+        ("[models]\n'' = 3\n", "there is no models.; did you mean models.folder?"),
+        ("llm = 3\n", "llm is a section: write [llm] and its keys below."),
+        ("[[llm]]\nseed = 1\n", "llm is a section: write [llm] and its keys below."),
+        ("seed = 3\n", "there is no seed; there are audio"),
+        (
+            "[vad]\naggressiveness = 4\n",
+            "vad.aggressiveness = 4 is impossible: it must be a whole number from 0 to 3.",
+        ),
+        (
+            "[vad]\naggressiveness = -1\n",
+            "vad.aggressiveness = -1 is impossible: it must be a whole number from 0 to",
+        ),
+        (
+            "[vad]\nhangover_ms = 1.5\n",
+            "vad.hangover_ms = 1.5 is impossible: it must be a whole number from 100 to",
+        ),
+        (
+            "[vad]\nhangover_ms = '9'\n",
+            "vad.hangover_ms = '9' is impossible: it must be a whole number from 100 to",
+        ),
+        ("[vad]\nhangover_ms = true\n", "vad.hangover_ms = True is impossible: it must be a whole number"),
+        ("[llm]\ntop_p = 0\n", "llm.top_p = 0 is impossible: it must be a number above 0, at most 1."),
+        (
+            "[llm]\ntemperature = nan\n",
+            "llm.temperature = nan is impossible: it must be a number from 0 to 2.",
+        ),
+        (
+            "[llm]\ntemperature = inf\n",
+            "llm.temperature = inf is impossible: it must be a number from 0 to 2.",
+        ),
+        ("[llm]\nseed = 99999999999999999999\n", "it must be a whole number from -1 to 2147483647."),
+        (
+            "[llm]\ntemplate = 'alpaca'\n",
+            "llm.template = 'alpaca' is impossible: "
+            'it must be one of "auto", "chatml", "llama-2", "orca", "plain", "zephyr".',
+        ),
+        ("[llm]\nsystem_prompt = 3\n", 'llm.system_prompt = 3 is impossible: it must be text in "quotes".'),
+        ("[llm]\nmodel = 2020-01-01\n", 'it must be text in "quotes".'),
+        ("[llm]\nmodel = ['a']\n", "llm.model = ['a'] is impossible: it must be text in"),
+        ("[llm.model]\nx = 1\n", "llm.model = {'x': 1} is impossible: it must be text in"),
+        (
+            "[stt]\nlanguage = 'English'\n",
+            "stt.language = 'English' is impossible: it must be a language code such as",
+        ),
+        ("[audio]\nhalf_duplex = 1\n", "audio.half_duplex = 1 is impossible: it must be true or false."),
+        ("[log]\nlevel = 'loud'\n", 'it must be one of "debug", "error", "info", "warning".'),
+        (
+            "[llm]\nmax_tokens = 2048\n",
+            "llm.max_tokens (2048) leaves no room for a question in llm.context_tokens (2048)",
+        ),
+        ("[stt]\nlanguage = '" + "x" * 5000 + "'\n", "xxx... is impossible"),
+        ('[llm]\nsystem_prompt = "a\\u0000b"\n', "llm.system_prompt holds a NUL character; take it out."),
+        ('[daemon]\nsocket = "/run/a\\u0000"\n', "daemon.socket holds a NUL character; take it out."),
+        (
+            '[daemon]\nsocket = "~nobody-has-this-name/x"\n',
+            "There is no home folder for ~nobody-has-this-name/x",
+        ),
+        ("[llm\n", "is not valid TOML: Expected"),
+        ("[llm]\nseed = 1\nseed = 2\n", "is not valid TOML: Cannot overwrite a value"),
+        ("[llm]\nmodel = a\n", "is not valid TOML: Invalid value"),
+        ("a = " + "[" * 5000, "it makes no sense as TOML."),
+        ("a = " + "1" * 5000, "it makes no sense as TOML."),
+    ],
+)
+def test_a_mistake_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    said = str(caught.value)
+    assert sentence in said
+    assert said.endswith((".", "?"))
+    assert "\n" not in said
+    assert len(said) < 400
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"\xff\xfe[\x00", "is not UTF-8 text; save it as UTF-8."),
+        (b"[llm]\nmodel = '\xe4'\n", "is not UTF-8 text"),
+    ],
+)
+def test_bytes_that_are_no_text(tmp_path: Path, content: bytes, sentence: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        load(path)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.toml"
+    with pytest.raises(ConfigError, match=f"There is no configuration file {missing}; check the name behind"):
+        load(missing)
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory\."):
+        load(tmp_path)
+    with pytest.raises(ConfigError, match=r"cannot be read: Not a directory\."):
+        load(written(tmp_path, "") / "config.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(Path("a\0b"))
+
+
+VALUES = st.recursive(
+    st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.dates() | st.times(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_whatever_stands_in_a_file_is_a_config_or_a_sentence(data: st.DataObject) -> None:
+    section = data.draw(st.sampled_from(sorted(SECTIONS)))
+    key = data.draw(st.sampled_from(keys(section)) | st.text(max_size=9))
+    document = {section: {key: data.draw(VALUES)}}
+    try:
+        config = parse(document, FILE)
+    except ConfigError as error:
+        assert str(error).endswith((".", "?"))
+    else:
+        assert isinstance(config, Config)
+
+
+# ---------------------------------------------------------------- the daemon stays small
+
+
+def test_the_daemon_imports_no_heavy_library() -> None:
+    program = (
+        "import sys, assistant.daemon.daemon\n"
+        "heavy = {'numpy', 'soundfile', 'sounddevice', 'llama_cpp', 'onnxruntime', 'rich', 'hypothesis'}\n"
+        "print(*sorted(heavy & set(sys.modules)))\n"
+        "print(next(line for line in open('/proc/self/status') if line.startswith('VmRSS')).split()[1])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=CHECKOUT
+    )
+    heavy, kib = done.stdout.splitlines()
+    assert heavy == ""
+    assert int(kib) < 45 * 1024

@@ -23,6 +23,7 @@ from pathlib import Path
 from assistant.messages import Recognise, StageState, Transcript, TurnFinished, Utterance
 from assistant.queues.link import Link
 from assistant.queues.socket import connect
+from assistant.service import keep_freed_memory
 from benchmarks.report import percentile, report
 
 ROUNDS = 400
@@ -30,9 +31,20 @@ SIZES_BYTES = (1_000, 32_000, 300_000)
 
 
 def main() -> None:
+    keep_freed_memory()  # as the workers do
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "daemon.sock"
-        command = [sys.executable, "-m", "assistant", "daemon", "--owned", "--workers", "none", "--socket", str(path)]
+        command = [
+            sys.executable,
+            "-m",
+            "assistant",
+            "daemon",
+            "--owned",
+            "--workers",
+            "none",
+            "--socket",
+            str(path),
+        ]
         daemon = subprocess.Popen(command, stdin=subprocess.PIPE)
         try:
             while not path.exists():

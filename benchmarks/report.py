@@ -26,7 +26,9 @@ def report(name: str, rows: Sequence[Mapping[str, object]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     RESULTS.mkdir(exist_ok=True)
     machine = {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version()}
-    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": machine, "rows": list(rows)}, indent=1) + "\n")
+    (RESULTS / f"{name}.json").write_text(
+        json.dumps({"machine": machine, "rows": list(rows)}, indent=1) + "\n"
+    )
 
 
 def _shown(value: object) -> str:

@@ -25,7 +25,10 @@ def main() -> None:
     rows.append(_row("daemon and 4 workers ready", [_ready_s() for _ in range(RUNS)], 3.0))
     report("startup", rows)
     modules = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "assistant", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-X", "importtime", "-m", "assistant", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stderr
     print(f"numpy imported by --help: {'yes' if 'numpy' in modules else 'no'}")
 

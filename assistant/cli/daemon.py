@@ -40,6 +40,7 @@ def run(words: argparse.Namespace) -> int:
     from assistant.config import load, socket_path
     from assistant.daemon.daemon import Daemon
 
+    service.keep_freed_memory()
     config = load(words.config)
     if words.card is not None:
         config = msgspec.structs.replace(config, audio=_on_card(config, words.card))

@@ -34,8 +34,8 @@ LOADING_S = 600.0
 class Daemon:
     """Everything that lives as long as the daemon does.
 
-    `workers` are the stages to start at once; None: somebody else (systemd) starts all.  `clock` gives seconds,
-    monotonic.
+    `workers` are the stages to start at once; None: somebody else (systemd) starts all.  `clock` gives
+    seconds, monotonic.
     """
 
     def __init__(

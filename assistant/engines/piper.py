@@ -13,6 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+# onnxruntime 1.29 and later tell their maker which models are run, unless this is set when it is imported
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 from piper import PiperConfig, PiperVoice, SynthesisConfig

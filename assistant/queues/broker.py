@@ -154,13 +154,13 @@ class Broker:
         self._deliver(stage)
 
     def begin(self, worker: Peer) -> None:
-        """The worker has loaded what it needs: give it what waits.  One that died before is no message's fault."""
+        """The worker has loaded what it needs: give it what waits.  Until then no message can be to blame."""
         worker.is_ready = True
         if (stage := _stage(worker)) is not None:
             self._deliver(stage)
 
     def cancel(self, turn: int, revision: int) -> None:
-        """Forget all work on the turn up to that revision, and have the workers stop: nothing is drained."""
+        """Forget all work on the turn up to that revision, and have the workers stop."""
         for stage in STAGES:
             if self.queues[stage].cancel(lambda message: is_stale(message, turn, revision)):
                 self._deliver(stage)

@@ -88,7 +88,7 @@ class Link:
             self._last_sent_s = time.monotonic()
 
     def post(self, message: AnyMessage, confirm: bool = False) -> None:
-        """Give the daemon a message; `confirm` waits until it is taken, or raises `QueueFull`: it is refused."""
+        """Give the daemon a message; `confirm` waits until it is taken.  Raises `QueueFull`: refused."""
         if not confirm:
             self.send(wire.Post(message))
             return

@@ -24,6 +24,9 @@ from assistant.queues.broker import Broker, Peer
 
 log = logging.getLogger(__name__)
 
+FIRST_BUFFER_BYTES = 4096
+"""What a connection begins with; a peer that sends sound gets as much as its longest frame."""
+
 SOCKET_BUFFER_BYTES = 1024 * 1024
 """Asked of the kernel, which may give less: an utterance of some seconds then leaves in one call."""
 
@@ -37,7 +40,7 @@ GOODBYE_WITHIN_S = 1.0
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One peer: reads each frame straight into a buffer of its length, so that sound is copied once."""
+    """One peer: reads each frame straight into a buffer that is kept, so that sound is copied once."""
 
     def __init__(self, broker: Broker, group: int | None, hello_within_s: float) -> None:
         self._broker = broker
@@ -45,8 +48,9 @@ class Connection(asyncio.BufferedProtocol):
         self._hello_within_s = hello_within_s
         self._peer: Peer | None = None
         self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray(wire.HEADER_BYTES)
+        self._buffer = bytearray(FIRST_BUFFER_BYTES)
         self._filled = 0
+        self._expected = wire.HEADER_BYTES
         self._in_header = True
         self._patience: asyncio.TimerHandle | None = None
 
@@ -66,27 +70,26 @@ class Connection(asyncio.BufferedProtocol):
         self._patience = asyncio.get_running_loop().call_later(self._hello_within_s, transport.abort)
 
     def get_buffer(self, _sizehint: int) -> memoryview:
-        return memoryview(self._buffer)[self._filled :]
+        return memoryview(self._buffer)[self._filled : self._expected]
 
     def buffer_updated(self, nbytes: int) -> None:
         self._filled += nbytes
-        if self._filled < len(self._buffer):
+        if self._filled < self._expected:
             return
+        self._filled = 0
         try:
-            if self._in_header and (size := wire.body_bytes(self._buffer)) > 0:
-                self._buffer = bytearray(size)
-                self._in_header = False
-            else:
-                body = self._buffer if not self._in_header else b""
-                self._buffer = bytearray(wire.HEADER_BYTES)
-                self._in_header = True
-                self._filled = 0
-                self._receive(wire.decode_from_peer(body))
+            if self._in_header and (size := wire.body_bytes(self._buffer)):
+                self._in_header, self._expected = False, size
+                if size > len(self._buffer):
+                    self._buffer = bytearray(size)
+                return
+            body = memoryview(self._buffer)[: 0 if self._in_header else self._expected]
+            self._in_header, self._expected = True, wire.HEADER_BYTES
+            self._receive(wire.decode_from_peer(body))
         except wire.ProtocolError as error:
             log.warning("a peer was dropped: %s", error)
             self.send(wire.encode(wire.Goodbye(str(error))))
             self.close()
-        self._filled = 0
 
     def connection_lost(self, _error: Exception | None) -> None:
         if self._patience is not None:

@@ -10,7 +10,9 @@ from assistant.errors import DaemonError
 from assistant.queues import wire
 from assistant.queues.link import Disconnected, Link
 
-READ_BYTES = 1024 * 1024
+SOCKET_BUFFER_BYTES = 1024 * 1024
+"""Asked of the kernel, which may give less: an utterance of some seconds then travels in one call."""
+
 GONE = "The daemon went away; start it again."
 
 
@@ -19,7 +21,10 @@ class SocketChannel:
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._buffer = bytearray()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
+        self._buffer = bytearray(SOCKET_BUFFER_BYTES)  # kept: fresh pages would cost more than the reading
+        self._filled = 0
         try:
             self._socket.connect(str(path))
         except (FileNotFoundError, ConnectionRefusedError):
@@ -48,14 +53,15 @@ class SocketChannel:
 
     def read(self) -> list[wire.FromDaemon]:
         try:
-            piece = self._socket.recv(READ_BYTES, socket.MSG_DONTWAIT)
+            with memoryview(self._buffer) as view:
+                count = self._socket.recv_into(view[self._filled :], 0, socket.MSG_DONTWAIT)
         except BlockingIOError:  # another thread has read it meanwhile
             return []
         except OSError:
-            piece = b""
-        if not piece:
+            count = 0
+        if not count:
             raise Disconnected(GONE)
-        self._buffer += piece
+        self._filled += count
         return self._whole_frames()
 
     def close(self) -> None:
@@ -64,15 +70,20 @@ class SocketChannel:
     def _whole_frames(self) -> list[wire.FromDaemon]:
         frames: list[wire.FromDaemon] = []
         start = 0
+        needed = wire.HEADER_BYTES
         with memoryview(self._buffer) as view:
-            while len(view) - start >= wire.HEADER_BYTES:
+            while self._filled - start >= wire.HEADER_BYTES:
                 body = start + wire.HEADER_BYTES
-                end = body + wire.body_bytes(view[start:body])
-                if len(view) < end:
+                size = wire.body_bytes(view[start:body])
+                if self._filled < body + size:
+                    needed += size
                     break
-                frames.append(wire.decode_from_daemon(view[body:end]))
-                start = end
-        del self._buffer[:start]
+                frames.append(wire.decode_from_daemon(view[body : body + size]))
+                start = body + size
+            view[: self._filled - start] = view[start : self._filled]
+            self._filled -= start
+        if len(self._buffer) <= needed:
+            self._buffer.extend(bytes(needed + 1 - len(self._buffer)))
         return frames
 
 

@@ -1,7 +1,7 @@
-"""The real daemon, broker and links, with simple honest stages that die at any point: what the queue promises holds.
+"""The real daemon, broker and links, with simple honest stages that die at any point.
 
-The stages make nothing of sound and words, but obey the queue's rules: they work message by message, post what they
-make, ask whether it is stale, and acknowledge.  A worker's death forgets all that it knew.
+The stages make nothing of sound and words, but obey the queue's rules: they work message by message, post
+what they make, ask whether it is stale, and acknowledge.  A worker's death forgets all that it knew.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A hub for the queue's tests: a real broker on either transport, and an owner that remembers what it was told."""
+"""For the queue's tests: a real broker on either transport, and an owner that remembers what it was told."""
 
 from __future__ import annotations
 
@@ -163,5 +163,5 @@ def ready(link: Link, role: Role) -> Link:
 
 
 def in_step(link: Link) -> None:
-    """Wait until the daemon has read all that this peer sent, and the peer all that came before the answer."""
+    """Wait until the daemon has read all that this peer sent, and the peer all that came until then."""
     link.post(SYNC, confirm=True)

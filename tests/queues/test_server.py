@@ -137,9 +137,7 @@ def test_a_peer_that_vanishes_in_mid_frame_has_left(hub: SocketHub) -> None:
     assert hub.owner.posts == []
 
 
-def test_a_defect_of_the_owner_ends_one_connection_only(
-    hub: SocketHub, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_defect_of_the_owner_ends_one_connection_only(hub: SocketHub) -> None:
     hub.owner.renew = None  # type: ignore[assignment] # the defect
     worker, client = hub.connect("llm"), hub.connect("client")
     hub.call(lambda: hub.broker.offer("llm", Question(1, 0, "Why?"), 60.0))
@@ -182,7 +180,9 @@ def test_stopping_says_goodbye_and_removes_the_socket(tmp_path: Path) -> None:
         with pytest.raises(Disconnected, match="The daemon stops"):
             client.notice(timeout_s=10.0)
         assert not hub.path.exists()
-        with pytest.raises(DaemonError, match="No daemon listens on .*hub.sock; start one with `assistant`"):
+        with pytest.raises(
+            DaemonError, match=r"No daemon listens on .*hub\.sock; start one with `assistant`"
+        ):
             peer_socket.connect(hub.path, "client")
 
 
@@ -246,7 +246,7 @@ def test_what_is_not_a_socket_is_left_alone(tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("precious", encoding="utf-8")
     for path in (notes, tmp_path):
-        with pytest.raises(DaemonError, match="exists and is not a socket; set another daemon.socket"):
+        with pytest.raises(DaemonError, match=r"exists and is not a socket; set another daemon\.socket"):
             listen(path)
     assert notes.read_text(encoding="utf-8") == "precious"
     with pytest.raises(DaemonError, match="for its socket: File exists; set another"):
@@ -256,7 +256,7 @@ def test_what_is_not_a_socket_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(DaemonError, match="for its socket: Permission denied; set another daemon.socket"):
+    with pytest.raises(DaemonError, match=r"for its socket: Permission denied; set another daemon\.socket"):
         listen(tmp_path / "hub.sock")
     tmp_path.chmod(0o700)
 

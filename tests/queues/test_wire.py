@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, get_args
 
 import msgspec
@@ -14,7 +15,7 @@ from assistant.messages import AnyMessage, Ask, Exchange, Question, Say, Utteran
 from assistant.queues import wire
 
 WHOLE = st.integers(-(2**63), 2**63 - 1)
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 SECONDS = st.floats(allow_nan=False)
 
 
@@ -80,12 +81,8 @@ def test_every_frame_survives(up: wire.FromPeer, down: wire.FromDaemon) -> None:
 def decode_both(garbage: bytes) -> None:
     """Either it is a frame after all, or it is refused in the one way that the transports expect."""
     for decode in (wire.decode_from_peer, wire.decode_from_daemon):
-        try:
-            frame = decode(garbage)
-        except wire.ProtocolError as error:
-            assert str(error).endswith(".")
-        else:
-            assert isinstance(frame, wire.Frame)
+        with contextlib.suppress(wire.ProtocolError):
+            assert isinstance(decode(garbage), wire.Frame)
 
 
 @settings(max_examples=200, deadline=None)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -33,9 +34,11 @@ from assistant.messages import (
     TurnAccepted,
     TurnFinished,
 )
-from assistant.queues.link import Link
+from assistant.queues.link import Disconnected, Link
 from assistant.queues.socket import connect
 from assistant.queues.wire import Role
+from assistant.text.clean import clean_question
+from assistant.text.speakable import speakable
 
 if TYPE_CHECKING:
     from assistant.segments import Segment
@@ -43,6 +46,12 @@ if TYPE_CHECKING:
 INSTALLED_SOCKET = Path("/run/assistant/assistant.sock")
 START_WITHIN_S = 30.0
 STOP_WITHIN_S = 2.0
+
+
+class NotStarted(DaemonError):
+    """A daemon of one's own ended at once; it has said why on standard error."""
+
+    is_said = True
 
 
 class OwnDaemon:
@@ -76,7 +85,7 @@ class OwnDaemon:
         give_up_s = time.monotonic() + START_WITHIN_S
         while True:
             if self._process.poll() is not None:
-                raise DaemonError("The daemon could not start; the line above says why.")
+                raise NotStarted("The daemon could not start; its line on standard error says why.")
             try:
                 return connect(self.socket, role)
             except DaemonError:
@@ -104,6 +113,7 @@ class Assistant:
         self._link = link
         self._config = config
         self._own = own
+        self._turn = 0  # the request whose messages are still to come
 
     @classmethod
     def open(
@@ -131,11 +141,12 @@ class Assistant:
         return self._own is None
 
     def ask(self, question: str) -> Generator[str, None, None]:
-        """The answer, piece by piece as it is made; stops being made when the iterator is closed.
+        """The answer, piece by piece as it is made; it stops being made when the iterator is closed, or when
+        something else is asked for.
 
         Earlier questions of this object are remembered.  Raises `AnswerError`, `QueueFull`, `DaemonError`.
         """
-        for message in self._turn(Ask(question)):
+        for message in self._messages(Ask(question)):
             if isinstance(message, Token):
                 yield message.text
 
@@ -144,18 +155,21 @@ class Assistant:
         self._link.post(ForgetConversation(), confirm=True)
 
     def say(self, text: str, file: Path | str | None = None) -> None:
-        """Speak `text`, returning when it has been heard; with `file`, write it there as WAV instead."""
+        """Speak `text`, returning when it has been heard; with `file`, write it there as WAV instead.
+
+        Raises `AnswerError` where `text` has nothing that can be spoken, `AudioError`, `DaemonError`.
+        """
+        if not speakable(clean_question(text)):
+            raise AnswerError("There is nothing to say: the text has no words.")
         if file is None:
-            for _ in self._turn(Say(text, to_client=False)):
+            for _ in self._messages(Say(text, to_client=False)):
                 pass
             return
         import numpy as np
 
         from assistant.audio.files import write_wav
 
-        parts = [m for m in self._turn(Say(text, to_client=True)) if isinstance(m, Speech)]
-        if not parts:
-            raise AnswerError("There is nothing to say: the text has no words.")
+        parts = [m for m in self._messages(Say(text, to_client=True)) if isinstance(m, Speech)]
         pcm = np.concatenate([np.frombuffer(part.pcm, np.int16) for part in parts])
         write_wav(Path(file), pcm, parts[0].rate_hz)
 
@@ -168,7 +182,7 @@ class Assistant:
         from assistant.segments import Segment, speech_in
 
         for sound in speech_in(Path(file), self._config.vad):
-            for message in self._turn(sound.request):
+            for message in self._messages(sound.request):
                 if isinstance(message, Transcript) and message.text:
                     yield Segment(
                         sound.start_s, sound.end_s, message.text, message.language, message.confidence
@@ -188,27 +202,39 @@ class Assistant:
     ) -> None:
         self.close()
 
-    def _turn(self, request: AnyMessage) -> Iterator[AnyMessage]:
+    def _messages(self, request: AnyMessage) -> Generator[AnyMessage, None, None]:
         """All messages of the turn that `request` becomes."""
+        self._stop()
         self._link.post(request, confirm=True)
-        turn = 0
+        come: deque[AnyMessage] = deque()
+        while (message := self._link.notice(0)) is not None:
+            come.append(message)
+        # The daemon gives the turn its number before it confirms the request; what else was accepted is of
+        # requests that were interrupted before they knew their number.
+        *unwanted, turn = [message.turn for message in come if isinstance(message, TurnAccepted)]
+        for number in unwanted:
+            self._link.post(StopTurn(number))
+        self._turn = turn
         try:
-            while True:
-                message = self._link.notice()
-                if isinstance(message, TurnAccepted):
-                    turn = message.turn
-                elif turn == 0 or getattr(message, "turn", 0) != turn:
+            while self._turn == turn:  # else something else was asked for meanwhile
+                message = come.popleft() if come else self._link.notice()
+                if message is None or getattr(message, "turn", 0) != turn:
                     continue
-                elif isinstance(message, TurnFinished):
-                    turn = 0
-                    if message.outcome == "failed":
-                        raise AnswerError(message.failure)
-                    return
-                elif message is not None:
+                if not isinstance(message, TurnFinished):
                     yield message
+                    continue
+                self._turn = 0
+                if message.outcome == "failed":
+                    raise AnswerError(message.failure)
         finally:
-            if turn:
-                self._link.post(StopTurn(turn))
+            if self._turn == turn:
+                self._stop()
+
+    def _stop(self) -> None:
+        """The rest of the turn is not wanted."""
+        if self._turn:
+            self._link.post(StopTurn(self._turn))
+            self._turn = 0
 
 
 def attach(config: Config, role: Role) -> Link | None:
@@ -218,6 +244,8 @@ def attach(config: Config, role: Role) -> Link | None:
         if os.path.exists(candidate):
             try:
                 return connect(candidate, role)
+            except Disconnected:
+                raise  # it runs, and will not have us
             except DaemonError:
                 if candidate == INSTALLED_SOCKET:
                     raise  # it runs, but not for us: say so rather than load a second model

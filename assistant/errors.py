@@ -11,6 +11,8 @@ class AssistantError(Exception):
     """Something that a person can understand and mend."""
 
     exit_code = 1
+    is_said = False
+    """Whether the person has been told already, by the process that it happened in."""
 
 
 class ConfigError(AssistantError, ValueError):

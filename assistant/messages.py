@@ -169,10 +169,11 @@ class Speech(Message, frozen=True):
 
 
 class Failure(Message, frozen=True):
-    """A stage could not do its work on a turn; `reason` is a sentence for a person."""
+    """A stage could not do its work on this revision of a turn; `reason` is a sentence for a person."""
 
     stage: Stage
     turn: int
+    revision: int
     reason: str
 
 

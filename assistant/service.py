@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 
 EXIT_UNUSABLE = 3
@@ -40,13 +42,34 @@ def stop_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside, the first Ctrl-C raises KeyboardInterrupt; from then on, and outside, Ctrl-C does nothing.
+
+    So an impatient second one cannot end the program while it tidies up after the first.
+    """
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        ignore_sigint()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        ignore_sigint()
+
+
 def ignore_sigint() -> None:
     """Leave Ctrl-C to the process at the terminal."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def log_to_stderr(level: str, name: str) -> None:
-    """One line per event, the process's name first; systemd adds the time."""
-    logging.basicConfig(
-        stream=sys.stderr, level=level.upper(), format=f"{name}: %(levelname)s: %(message)s", force=True
-    )
+    """One line per event, the process's name first; systemd adds the time.
+
+    Of libraries only the warnings: at lower levels they write what people said, and what is answered.
+    """
+    logging.basicConfig(stream=sys.stderr, format=f"{name}: %(levelname)s: %(message)s", force=True)
+    for logger, least in ((logging.root, logging.WARNING), (logging.getLogger("assistant"), logging.DEBUG)):
+        logger.setLevel(max(least, logging.getLevelNamesMapping()[level.upper()]))

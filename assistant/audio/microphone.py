@@ -20,6 +20,9 @@ CLOSE_S = 1.0
 class Microphone(Protocol):
     """Sound as it is captured, frame by frame: 16 kHz, mono, signed 16 bit little-endian."""
 
+    can_wait: bool
+    """Whether sound that is not read yet is kept, however long; a device's is lost after some seconds."""
+
     @property
     def position(self) -> int:
         """Samples given out (or dropped) so far since the stream began; after a resume, where that begins."""
@@ -55,6 +58,8 @@ def open_microphone(name: str) -> Microphone:
 
 class CardMicrophone:
     """The worker's end of a virtual card's microphone; begins at what the last worker left unsettled."""
+
+    can_wait = True
 
     def __init__(self, path: str) -> None:
         self._link = connect(path)
@@ -119,6 +124,8 @@ class DeviceMicrophone:
 
     No callback: under systemd's MemoryDenyWriteExecute= it could not be made.
     """
+
+    can_wait = False
 
     def __init__(self, name: str) -> None:
         # numpy and PortAudio, which a recorded microphone does not need

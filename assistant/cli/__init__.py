@@ -7,15 +7,18 @@ inside `run`: `assistant --help` is to be instant.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 from assistant.errors import AssistantError
-from assistant.service import Stop
+from assistant.service import Stop, stop_on_sigterm
 
 COMMANDS = ("ask", "say", "transcribe", "run", "devices", "models", "daemon", "worker")
 EXAMPLES = """examples:
@@ -39,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    if words.command not in ("daemon", "worker"):  # which have their own ways
+        stop_on_sigterm()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # an answer may have letters that the terminal has not
     try:
         code = int(words.module.run(words))
         sys.stdout.flush()
@@ -46,14 +53,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AssistantError as error:
         if words.debug:
             raise
-        print(f"assistant: {error}", file=sys.stderr)
+        if not error.is_said:
+            print(f"assistant: {error}", file=sys.stderr)
         return error.exit_code
-    except (KeyboardInterrupt, Stop):
-        return 130
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Stop:
+        return 128 + signal.SIGTERM
     except BrokenPipeError:
-        # whoever read our output has gone; Python would complain again on closing standard output
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
+        _discard_output()
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC or words.debug:
+            raise
+        _discard_output()
+        print("assistant: The disk is full; make room on it, then run this again.", file=sys.stderr)
+        return 1
+
+
+def _discard_output() -> None:
+    """Nobody takes our output any more; without this Python would complain again when it closes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -30,11 +30,15 @@ def run(words: argparse.Namespace) -> int:
         asked_s = time.monotonic()
         first_s = 0.0
         parts: list[str] = []
-        for part in assistant.ask(question):
-            first_s = first_s or time.monotonic()
-            parts.append(part)
-            if not words.json:
-                print(printable(part), end="", flush=True)
+        try:
+            for part in assistant.ask(question):
+                first_s = first_s or time.monotonic()
+                parts.append(part)
+                if not words.json:
+                    print(printable(part), end="", flush=True)
+        finally:
+            if parts and not words.json:
+                print()
         done_s = time.monotonic()
     if words.json:
         seconds = {
@@ -42,7 +46,6 @@ def run(words: argparse.Namespace) -> int:
             "first_token": round((first_s or done_s) - asked_s, 4),
             "answer": round(done_s - asked_s, 4),
         }
-        print(json.dumps({"question": question, "answer": "".join(parts).strip(), "seconds": seconds}))
-    else:
-        print()
+        answer = "".join(parts).strip()
+        print(json.dumps({"question": question, "answer": answer, "seconds": seconds}, ensure_ascii=False))
     return 0

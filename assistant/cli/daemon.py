@@ -23,6 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--socket", type=Path, help="listen here instead of where config.toml says")
     parser.add_argument(
         "--workers",
+        type=_stages,
         default=",".join(STAGES),
         metavar="STAGES",
         help='stages to start at once (others when needed), "none" when systemd starts them; default: all',
@@ -46,7 +47,7 @@ def run(words: argparse.Namespace) -> int:
         config = msgspec.structs.replace(config, audio=_on_card(config, words.card))
     level = "debug" if words.debug else "error" if words.owned else config.log.level
     service.log_to_stderr(level, "assistant")
-    daemon = Daemon(config, words.socket or socket_path(config), _stages(words.workers), words.debug)
+    daemon = Daemon(config, words.socket or socket_path(config), words.workers, words.debug)
     asyncio.run(_serve(daemon, words.owned))
     return 0
 
@@ -55,6 +56,8 @@ def _stages(names: str) -> list[Stage] | None:
     if names == "none":
         return None
     wanted = [name for name in names.split(",") if name]
+    if unknown := set(wanted) - set(STAGES):
+        raise argparse.ArgumentTypeError(f"there is no {unknown.pop()}, only {', '.join(STAGES)}")
     return [stage for stage in STAGES if stage in wanted]
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -36,9 +36,7 @@ def run(words: argparse.Namespace) -> int:
     from assistant.client import OwnDaemon
     from assistant.config import load, runtime_folder
     from assistant.messages import STAGES
-    from assistant.service import stop_on_sigterm
 
-    stop_on_sigterm()
     config = load(words.config)
     with tempfile.TemporaryDirectory(prefix="assistant-card-", dir=runtime_folder()) as folder:
         card = SoundCard(words.mic, words.speaker, _voice_rate_hz(config), words.speed, folder=Path(folder))
@@ -55,14 +53,19 @@ def run(words: argparse.Namespace) -> int:
 
 
 def _answer_all(link: Link, card: SoundCard, show: Show) -> None:
-    """Until the microphone has ended and every turn is done."""
-    from assistant.errors import ModelError
+    """Until the microphone has ended and every turn is done, or nobody can hear the answers any more."""
+    from assistant.errors import AudioError, ModelError
     from assistant.messages import STAGES, MicrophoneEnded, StageState
 
     missing = set(STAGES)
     ended = False
     while not (ended and show.timeline.started == show.timeline.finished):
-        message = link.notice()
+        message = link.notice(timeout_s=0.5)
+        if not card.microphone_ended.is_set():
+            if card.speaker_lost:
+                raise AudioError("Nobody takes the answers' sound any more; start the program that plays it.")
+            if card.failure:
+                return  # closing the card says what it was
         if isinstance(message, StageState):
             if message.state == "gone" and message.detail:
                 raise ModelError(message.detail)
@@ -70,7 +73,7 @@ def _answer_all(link: Link, card: SoundCard, show: Show) -> None:
                 missing.discard(message.stage)
                 if not missing:
                     card.start()
-                    show.listening()
+                    show.listening(card.started_at_s)
         elif isinstance(message, MicrophoneEnded):
             ended = True
         elif message is not None:
@@ -87,12 +90,10 @@ class Show:
         self._as_json = as_json
         self._out = out
 
-    def listening(self) -> None:
-        """The appliance listens."""
+    def listening(self, since_s: float) -> None:
+        """The appliance listens: the first sample of the microphone and of the speaker was at `since_s`."""
         if self._as_json:
-            self._line(
-                json.dumps({"event": "listening", "t": round(time.monotonic(), 6), "turn": 0, "text": ""})
-            )
+            self._line(json.dumps({"event": "listening", "t": round(since_s, 6), "turn": 0, "text": ""}))
         else:
             self._line("Listening.")
 
@@ -136,7 +137,7 @@ def _voice_rate_hz(config: Config) -> int:
 
 
 def _speed(text: str) -> float:
-    speed = float(text)
-    if not 0.1 <= speed <= 100:
-        raise argparse.ArgumentTypeError("the speed must be from 0.1 to 100")
-    return speed
+    with contextlib.suppress(ValueError):
+        if 0.1 <= (speed := float(text)) <= 100:
+            return speed
+    raise argparse.ArgumentTypeError("the speed must be a number from 0.1 to 100")

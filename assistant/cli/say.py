@@ -6,14 +6,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from assistant.errors import AnswerError
+from assistant.errors import AnswerError, AudioError
 
 HELP = "speak text, or write it to a file"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spoken", metavar="text", help='what to say, or "-" to read it from standard input')
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE.wav", help="write WAV instead of speaking")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE.wav",
+        help='write WAV instead of speaking; "-" to standard output',
+    )
 
 
 def run(words: argparse.Namespace) -> int:
@@ -23,6 +29,11 @@ def run(words: argparse.Namespace) -> int:
     text = sys.stdin.buffer.read().decode(errors="replace") if words.spoken == "-" else words.spoken
     if not clean_question(text):
         raise AnswerError('There is nothing to say: write the text in quotes: assistant say "Hello."')
+    output = words.output
+    if output == Path("-"):
+        if sys.stdout.isatty():
+            raise AudioError("Standard output is a terminal; send the sound to a file or a program.")
+        output = Path("/dev/stdout")
     with Assistant.open(words.config, workers=["tts"], debug=words.debug) as assistant:
-        assistant.say(text, words.output)
+        assistant.say(text, output)
     return 0

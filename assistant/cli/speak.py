@@ -14,9 +14,7 @@ def run(words: argparse.Namespace) -> int:
     from assistant.config import load, socket_path
     from assistant.errors import DaemonError
     from assistant.messages import STAGES
-    from assistant.service import stop_on_sigterm
 
-    stop_on_sigterm()
     config = load(words.config)
     if (running := attach(config, "watcher")) is not None:
         running.close()
@@ -31,20 +29,26 @@ def run(words: argparse.Namespace) -> int:
 
 
 def _watch(link: Link) -> None:
-    """Show the conversation until Ctrl-C; ends with `AssistantError` if a stage cannot work at all."""
-    from assistant.errors import ModelError
+    """Show the conversation until Ctrl-C; raises `AssistantError` if a stage cannot begin at all."""
+    from assistant.errors import AssistantError
     from assistant.messages import STAGES, Sentence, StageState, Transcript, TurnFinished
     from assistant.text.clean import printable
 
     missing = set(STAGES)
+    has_listened = False
     while True:
         match link.notice():
             case StageState(stage, "ready") if stage in missing:
                 missing.discard(stage)
                 if not missing:
+                    has_listened = True
                     print("Listening.", flush=True)
-            case StageState(_, "gone", detail) if detail:
-                raise ModelError(detail)
+            case StageState(stage, "gone", detail) if detail:
+                if not has_listened:
+                    raise AssistantError(detail)
+                if stage not in missing:  # a microphone that was pulled out may come back
+                    missing.add(stage)
+                    print(f"({printable(detail)})", flush=True)
             case Transcript(_, _, text) if text:
                 print(f"\nYou:       {printable(text)}", flush=True)
             case Sentence(_, _, index, text) if text:

@@ -132,7 +132,8 @@ class Turns:
             self._do(Publish(message))
         elif (turn := self._turns.get(getattr(message, "turn", -1))) is not None:
             if isinstance(message, Failure):
-                self._fail(turn, stage, message.reason)
+                if message.revision >= turn.revision:
+                    self._fail(turn, stage, message.reason)
             elif (handle := _HANDLERS.get(type(message))) is not None:
                 handle(self, turn, message)
         return self._drain()

@@ -47,9 +47,9 @@ class LlmStage:
         if cancelled():
             return
         rest = [*ready, *splitter.end()]
-        for text in rest:
+        for left, text in zip(range(len(rest) - 1, -1, -1), rest, strict=True):
             if index >= question.next_sentence:
-                yield Sentence(turn, revision, index, text, last=text is rest[-1], at_s=time.monotonic())
+                yield Sentence(turn, revision, index, text, last=left == 0, at_s=time.monotonic())
             index += 1
         if not rest or index <= question.next_sentence:
             yield Sentence(

@@ -63,9 +63,9 @@ def work(stage: Stage, socket: Path) -> int:
 
 
 def _serve(stage: Stage, worker: Handler, link: Link, delivery: Delivery) -> None:
-    turn = getattr(delivery.message, "turn", 0)
+    turn, revision = getattr(delivery.message, "turn", 0), getattr(delivery.message, "revision", 0)
     acknowledge = True
-    with _reported(stage, lambda reason: link.post(Failure(stage, turn, reason))):
+    with _reported(stage, lambda reason: link.post(Failure(stage, turn, revision, reason))):
         for message in worker.handle(delivery):
             link.post(message)
         acknowledge = not worker.acknowledges

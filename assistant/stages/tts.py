@@ -98,5 +98,5 @@ class SpokenSentence:
 
     def dropped(self, reason: str) -> None:
         if reason:
-            self._link.post(Failure("tts", self._sentence.turn, reason))
+            self._link.post(Failure("tts", self._sentence.turn, self._sentence.revision, reason))
         self._delivery.done()

@@ -28,6 +28,9 @@ SILENCE = bytes(2 * FRAME_SAMPLES)
 ECHO_FRAMES = 15
 """Frames (300 ms) that a room goes on sounding after the assistant has fallen silent."""
 
+MOST_UNFINISHED = 4
+"""Turns that may wait for their answers before a recording is read on: a pipe gives hours in a second."""
+
 KEPT_ARRIVALS = 6_000
 """Frames (two minutes, the longest utterance) whose time of arrival is remembered."""
 
@@ -49,12 +52,15 @@ class VadStage:
         self._turn = NextTurn(0)
         self._speaking = 0  # the turn whose answer is in the air
         self._deaf_frames = 0
+        self._unfinished: set[int] = set()
         link.on_notice(self._on_notice)
 
     def listen(self) -> Iterator[AnyMessage]:
         """Endless, unless the microphone fails (`AudioError`) or the daemon goes (`Disconnected`)."""
         settled = self._await_next().settled
         while True:
+            while self._microphone.can_wait and len(self._unfinished) >= MOST_UNFINISHED:
+                self._link.receive(0.05)
             frame = self._microphone.read(timeout_s=0.5)
             self._link.receive(0)
             if frame is None or (frame and self._microphone.position <= settled):
@@ -95,6 +101,7 @@ class VadStage:
                 case endpointing.Started(sample):
                     self._turn = self._await_next()
                     self._next = None
+                    self._unfinished.add(self._turn.turn)
                     yield SpeechStarted(self._turn.turn, self._arrived_s(sample))
                 case endpointing.Paused():
                     yield Utterance(
@@ -136,5 +143,7 @@ class VadStage:
             self._next = message
         elif isinstance(message, PlaybackStarted):
             self._speaking = message.turn
-        elif isinstance(message, TurnFinished) and message.turn == self._speaking:
-            self._speaking = 0
+        elif isinstance(message, TurnFinished):
+            self._unfinished.discard(message.turn)
+            if message.turn == self._speaking:
+                self._speaking = 0

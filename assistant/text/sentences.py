@@ -250,8 +250,8 @@ class SentenceSplitter:
 
     def _begins_lower(self) -> bool:
         """Whether the piece begins with a small letter: where all do, a small letter may begin a sentence."""
-        letters = (c for _, word in self._words for c in word if c.isalpha())
-        return next(letters, "").islower()
+        characters = (c for _, word in self._words for c in word if c.isalnum())
+        return next(characters, "").islower()
 
     # ---------------------------------------------------------------- writing
 

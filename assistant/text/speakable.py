@@ -155,7 +155,7 @@ def _power(found: re.Match[str]) -> str:
 
 _ATTRIBUTES = r"(?:\s[^<>=]*=[^<>]*+|\s*/?)>"
 _MARKUP: list[_Rule] = [
-    (re.compile(r"<!--[^<>]*-->|<[!?][^<>]*>"), " "),
+    (re.compile(r"<!--[^<>]*-->|<[!?][^<>]*>|<\|[^<>|]*\|>"), " "),  # comments, a model's own marks
     (re.compile(r"<((?:https?://|mailto:)[^<>\s]+|[^<>\s@]+@[^<>\s@]+)>"), r" \1 "),
     (re.compile(rf"</?(?:p|div|[uo]l|li|h[1-6r]|br|table|t[rdh]|pre|blockquote){_ATTRIBUTES}", re.I), "\n\n"),
     # A capital letter behind a word is no tag but a type, as in "List<String>".
@@ -206,6 +206,7 @@ _UNITS = {
     "km^2": "square kilometers", "m^2": "square meters", "cm^2": "square centimeters", "m^3": "cubic meters",
     "cm^3": "cubic centimeters", "l": "liters", "L": "liters", "ml": "milliliters", "mL": "milliliters",
     "kg": "kilograms", "g": "grams", "mg": "milligrams", "lb": "pounds", "lbs": "pounds", "oz": "ounces",
+    "tsp": "teaspoons", "tbsp": "tablespoons",
     "h": "hours", "hrs": "hours", "min": "minutes", "sec": "seconds", "ms": "milliseconds",
     "km/h": "kilometers per hour", "mph": "miles per hour", "m/s": "meters per second",
     "Hz": "hertz", "kHz": "kilohertz", "MHz": "megahertz", "GHz": "gigahertz",
@@ -271,6 +272,7 @@ _SYMBOLS: list[_Rule] = [
     (re.compile(rf"{_LONE} ?< ?(?=[\w$€£(-])|< ?(?=\d)"), " less than "),
     (re.compile(rf"{_LONE} ?> ?(?=[\w$€£(-])|> ?(?=\d)"), " greater than "),
     # arithmetic comes before the asterisks go as emphasis
+    (re.compile(r"(?<=\d)/(?=\d+ ?=)"), " divided by "),
     (re.compile(r"(?<=\d)\*\*(?=\d)|(?<=[\w)])\^(?=[\w(-])(?![23]\b)"), " to the power of "),
     (re.compile(r"(?<=\d) ?\* ?(?=\d)|(?<=\w) \* (?=\w)|(?<=\d) x (?=\d)"), " times "),
     (re.compile(r"(?<=\d) ?~ ?(?=\d)"), " to "),
@@ -283,15 +285,14 @@ _SYMBOLS: list[_Rule] = [
         lambda found: _counted(found[1], _CURRENCIES[found[2]]),
     ),
     (
-        re.compile(rf"(?<![\w.,])(\.?{_AMOUNT}) ?({_UNIT})(?![\w^])"),
+        re.compile(rf"(?<![\w.,])(\.?{_AMOUNT}) ?({_UNIT})(?![\w^])(?:\.(?= [a-z]))?"),
         lambda found: _counted(found[1], _UNITS[found[2]]),
     ),
     (re.compile(r"\b(km/h|m/s)\b"), lambda found: _UNITS[found[1]]),
     (re.compile(r"° ?([CF])\b"), lambda found: f" {_UNITS['°' + found[1]]}"),
     (re.compile(r"°"), " degrees "),
     (re.compile(r"%"), " percent "),
-    (re.compile(r"€"), " euros "),
-    (re.compile(r"£"), " pounds "),
+    (re.compile(r"[€£¥₹]"), lambda found: f" {_CURRENCIES[found[0]]} "),
     (re.compile(r"\$"), ""),
     (re.compile(r"\^2\b"), " squared "),
     (re.compile(r"\^3\b"), " cubed "),
@@ -299,6 +300,7 @@ _SYMBOLS: list[_Rule] = [
     (re.compile(r"(?<=\d) / (?=\d)"), " divided by "),
     (re.compile(r"(?<=\w) / (?=\w)"), " or "),
     (re.compile(r"(?<![\w/])(dollars?|euros?|pounds?|\d+)/(?=[a-z])"), r"\1 per "),
+    (re.compile(r"(?<![\w/])(Celsius|Fahrenheit|[a-z]+s)/(?=\d)"), r"\1 or "),
     (re.compile(r"(?<![\w/.:-])([^\W\d_]+)/([^\W\d_]+)(?![\w/]|[.:-]\w)"), _alternatives),
     (re.compile(r"(?<!\w)([A-Ga-g])#(?!\w)"), r"\1 sharp"),
     (re.compile(r"#(?=\d)"), " number "),
@@ -345,10 +347,11 @@ def _letters(found: re.Match[str]) -> str:
 _ABBREVIATIONS: list[_Rule] = [
     (re.compile(r"\be\. ?g\.", re.I), lambda found: _in_case(found, "for example")),
     (re.compile(r"\bi\. ?e\.", re.I), lambda found: _in_case(found, "that is")),
-    (re.compile(r"\betc\.(?= [^\W\d_A-Z]|[,;)])"), "et cetera"),
-    (re.compile(r"\betc\b"), "et cetera"),
+    (re.compile(r"(?<![\w/])etc(?:\.(?= [^\W\d_A-Z]|[,;)])|\b(?!/))"), "et cetera"),
     (re.compile(r"\bvs\b\.?"), "versus"),
     (re.compile(r"\bapprox\.(?= )"), "approximately"),
+    (re.compile(r"\bincl\.(?= )"), "including"),
+    (re.compile(r"\b([ap]\.m\.)[-–](?=\d)"), r"\1 to "),
     (re.compile(r"\bw/o(?= )"), "without"),
     (re.compile(r"\bPh\.D\b"), "PhD"),
     (re.compile(rf"\b({'|'.join(_BEFORE_NAME)})\.(?= [A-Z])"), lambda found: _BEFORE_NAME[found[1]]),
@@ -366,5 +369,5 @@ _SPACING: list[_Rule] = [
     (re.compile(r"(?<!\()(?<!\( )(?:\( ?)++(?:\) ?)+"), " "),
     (re.compile(r" ([,.;:!?])(?![\w.])"), r"\1"),
     (re.compile(r",(?: ?,)+"), ","),
-    (re.compile(r"^(?:[,;:–•‣◦·-] ?)+(?!\d)| (?= )"), ""),
+    (re.compile(r"^(?:[,;:–•‣◦·-] ?)+(?!\d)|(?<=\() | (?=[ )])"), ""),
 ]

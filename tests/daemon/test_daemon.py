@@ -407,7 +407,7 @@ def test_whatever_happens_every_turn_ends_once(
         elif what == TIME:
             world.passes(float(which * which))
         elif what == FAILURE and stage in world.links:
-            world.links[stage].post(Failure(stage, which, "A defect."))
+            world.links[stage].post(Failure(stage, which, which % 2, "A defect."))
             world.look()
     world.run_dry()
     world.check_everything_is_over()

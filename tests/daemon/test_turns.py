@@ -629,6 +629,17 @@ def test_an_unusable_stage_is_apologised_for_once(room: Room, stage: Stage) -> N
     assert room.published[-1] == TurnFinished(1, 100.0, "failed", "There is no model.")
 
 
+def test_where_nothing_works_the_turn_ends_all_the_same(room: Room) -> None:
+    room.turns.stage_unusable("stt", "There is no model.", room.now_s)
+    room.turns.stage_unusable("tts", "There is no speaker.", room.now_s)
+    room.starts()
+    room.pauses()
+    room.ends()
+    for _ in range(3):
+        room.note(room.turns.tick(room.now_s))
+    assert room.finished() == [(1, "failed")]
+
+
 def test_without_a_voice_the_answer_can_still_be_read(room: Room) -> None:
     room.turns.stage_unusable("tts", "There is no speaker.", room.now_s)
     room.speaks()
@@ -654,11 +665,11 @@ def test_a_voice_that_fails_before_the_end_never_leaves_the_turn_hanging(
     room.is_understood()
     room.answers("One.", last="llm" not in stages)
     for stage in stages:
-        room.fact(stage, Failure(stage, 1, "It broke."))
+        room.fact(stage, Failure(stage, 1, 0, "It broke."))
     room.ends()
     if "llm" in stages:
         assert room.work(Sentence) == [sentence(0, APOLOGY, last=True, revision=1)]
-        room.fact("tts", Failure("tts", 1, "It is still broken."))
+        room.fact("tts", Failure("tts", 1, 1, "It is still broken."))
     assert room.finished() == [(1, "failed")]
 
 
@@ -667,9 +678,22 @@ def test_a_voice_that_failed_for_a_stale_revision_speaks_the_next(room: Room) ->
     room.pauses()
     room.is_understood()
     room.answers("One.")
-    room.fact("tts", Failure("tts", 1, "It broke."))
+    room.fact("tts", Failure("tts", 1, 0, "It broke."))
     room.resumes()
     room.pauses(revision=1)
+    room.is_understood(revision=1)
+    room.answers("Two.", revision=1)
+    assert room.work(Sentence) == [sentence(0, "Two.", last=True, revision=1)]
+
+
+def test_a_late_failure_of_a_stale_revision_is_ignored(room: Room) -> None:
+    room.starts()
+    room.pauses()
+    room.is_understood()
+    room.resumes()
+    room.fact("llm", Failure("llm", 1, 0, "It broke."))
+    room.pauses(revision=1)
+    room.ends(revision=1)
     room.is_understood(revision=1)
     room.answers("Two.", revision=1)
     assert room.work(Sentence) == [sentence(0, "Two.", last=True, revision=1)]
@@ -682,9 +706,9 @@ def test_a_failure_is_apologised_for(room: Room, stage: Stage) -> None:
     room.ends()
     if stage == "llm":
         room.is_understood()
-    room.fact(stage, Failure(stage, 1, "A defect."))
+    room.fact(stage, Failure(stage, 1, 0, "A defect."))
     assert room.work(Sentence) == [sentence(0, APOLOGY, last=True, revision=1)]
-    room.fact(stage, Failure(stage, 1, "Another defect."))
+    room.fact(stage, Failure(stage, 1, 0, "Another defect."))
     assert room.actions == []  # of the answer that was given up already
     room.is_heard(0, revision=1)
     assert room.published[-1] == TurnFinished(1, 100.0, "failed", "A defect.")
@@ -692,8 +716,8 @@ def test_a_failure_is_apologised_for(room: Room, stage: Stage) -> None:
 
 def test_a_failing_voice_ends_the_apology(room: Room) -> None:
     room.speaks()
-    room.fact("llm", Failure("llm", 1, "A defect."))
-    room.fact("tts", Failure("tts", 1, "No speaker."))
+    room.fact("llm", Failure("llm", 1, 0, "A defect."))
+    room.fact("tts", Failure("tts", 1, 1, "No speaker."))
     assert room.finished() == [(1, "failed")]
 
 

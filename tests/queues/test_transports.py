@@ -139,10 +139,10 @@ def test_work_that_reached_a_dead_workers_socket_unread_is_not_lost(hub: Hub) ->
 
 
 def test_a_worker_that_dies_while_it_loads_had_no_work(hub: Hub) -> None:
-    offer(hub, question(1))
-    for _ in range(3):
-        hub.owner.begin = lambda _peer: None  # it never says that it is ready
+    hub.owner.begin = lambda _peer: None  # it never becomes ready
+    for turn in (1, 2, 3):
         loading = hub.connect("llm")
+        offer(hub, question(turn))
         assert nothing_comes(loading)
         die(hub, loading)
     hub.owner.begin = hub.broker.begin

@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.text.clean import clean_question, printable
@@ -46,6 +46,7 @@ def test_a_question_keeps_its_words_and_loses_what_nobody_sees(pasted: str, clea
     assert clean_question(pasted) == cleaned
 
 
+@settings(deadline=None)  # a busy machine is no defect
 @given(anything)
 def test_a_cleaned_question_is_plain_text(text: str) -> None:
     cleaned = clean_question(text)
@@ -55,6 +56,7 @@ def test_a_cleaned_question_is_plain_text(text: str) -> None:
     assert clean_question(cleaned) == cleaned
 
 
+@settings(deadline=None)  # a busy machine is no defect
 @given(st.text(st.characters(categories=["L", "N", "P"], max_codepoint=0x5FF, exclude_characters="\u00ad")))
 def test_letters_digits_and_punctuation_stay(text: str) -> None:
     assert clean_question(text) == unicodedata.normalize("NFC", text)
@@ -76,6 +78,7 @@ def test_an_answer_gives_the_terminal_no_orders(answer: str, shown: str) -> None
     assert printable(answer) == shown
 
 
+@settings(deadline=None)  # a busy machine is no defect
 @given(anything)
 def test_what_is_printable_is_plain_text(text: str) -> None:
     shown = printable(text)
@@ -84,6 +87,7 @@ def test_what_is_printable_is_plain_text(text: str) -> None:
     assert printable(shown) == shown
 
 
+@settings(deadline=None)  # a busy machine is no defect
 @given(st.lists(anything, max_size=4))
 def test_an_answer_printed_piece_by_piece_gives_no_orders_either(pieces: list[str]) -> None:
     assert not FORBIDDEN.search("".join(map(printable, pieces)))

@@ -69,6 +69,8 @@ class CardSpeakerSide:
         with self._lock:
             self._advance(time.monotonic())
             with self._write_failures():
+                if self._raw and self._started_at_s is None:
+                    self._wav = WavStreamWriter(self._raw, self._rate_hz)  # a WAV file all the same
                 if self._wav:
                     self._wav.close()
                 elif self._raw:

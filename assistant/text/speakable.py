@@ -357,7 +357,7 @@ _ABBREVIATIONS: list[_Rule] = [
     (re.compile(rf"\b({'|'.join(_BEFORE_NAME)})\.(?= [A-Z])"), lambda found: _BEFORE_NAME[found[1]]),
     (
         re.compile(rf"\b({'|'.join(_BEFORE_NUMBER)})\. ?(?=\d)", re.I),
-        lambda found: _in_case(found, _BEFORE_NUMBER[found[1].lower()]) + " ",
+        lambda found: _in_case(found, _BEFORE_NUMBER[found[1].casefold()]) + " ",
     ),
     (re.compile(r"\bSt(?:(?=\.$)|\.(?= [a-z]))"), "Street"),
     (re.compile(r"(?<![\w.])((?:[A-Z]\. ?){1,6}(?<= ))([A-Z][\w'’]*)"), _letters),

@@ -173,6 +173,7 @@ def test_symbols_and_units_become_words(text: str, spoken: str) -> None:
             "Open 9 a.m. to 5 p.m., including Sunday, approximately 8 hours.",
         ),
         ("Look into /etc/passwd.", "Look into /etc/passwd."),
+        ("\u017fec. 5 in old print", "section 5 in old print"),
     ],
 )
 def test_abbreviations_end_no_sentence_for_the_synthesiser(text: str, spoken: str) -> None:

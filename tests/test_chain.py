@@ -24,6 +24,7 @@ from assistant.cli.timeline import Event
 TESTS = Path(__file__).parent
 AUDIO = TESTS / "audio"
 COMMAND = [sys.executable, "-m", "assistant"]
+STEPS = ["end_of_turn", "transcript", "first_token", "answer", "first_sound", "done"]
 QUESTIONS = {
     "q00": ("What is the capital of Germany?", "The capital of Germany is Berlin."),
     "q04": ("What is the opposite of old?", "The opposite of old is young."),
@@ -74,9 +75,7 @@ def test_a_recorded_question_is_answered_aloud(name: str, tmp_path: Path, ear: A
     assert texts(events, "transcript") == [question]
     assert texts(events, "answer") == [answer]
     order = [event["event"] for event in events]
-    assert order == [
-        "listening", "speech_start", "end_of_turn", "transcript", "first_token", "answer", "first_sound", "done",
-    ]  # fmt: skip
+    assert order == ["listening", "speech_start", *STEPS]
     assert ear.transcribe(out) == answer
 
 
@@ -101,10 +100,21 @@ def test_several_questions_in_one_recording_are_several_turns(tmp_path: Path, ea
     assert ear.transcribe(out) == " ".join(QUESTIONS[name][1] for name in names)
 
 
+def test_a_pipe_that_gives_everything_at_once_loses_no_question(tmp_path: Path) -> None:
+    """More questions than the queue holds, faster than they can be answered: the recording waits."""
+    names = ["q00", "q04", "q12"] * 4
+    mic = spoken(*names, folder=tmp_path)
+    with mic.open("rb") as sound:
+        done = run("run", "--mic", "-", "--speed", "8", "--json", stdin=sound)
+    assert texts(events_of(done.stdout), "answer") == [QUESTIONS[name][1] for name in names]
+
+
 @pytest.mark.parametrize("name", ["silence", "white", "hum", "music", "gust", "clicks"])
 def test_noise_is_not_answered(name: str, tmp_path: Path) -> None:
     out = tmp_path / "out.wav"
-    done = run("run", "--mic", AUDIO / "nonspeech" / f"{name}.wav", "--speaker", out, "--json", "--speed", "4")
+    done = run(
+        "run", "--mic", AUDIO / "nonspeech" / f"{name}.wav", "--speaker", out, "--json", "--speed", "4"
+    )
     events = events_of(done.stdout)
     assert done.returncode == 0
     assert not texts(events, "answer")
@@ -206,9 +216,14 @@ def test_a_killed_worker_does_not_cost_the_answer(
 def test_random_kills_lose_no_turn(seed: int, tmp_path: Path) -> None:
     """Every turn is answered, or apologised for; the run ends."""
     random_events = random.Random(seed)
-    steps = ["speech_start", "end_of_turn", "transcript", "first_token", "answer", "first_sound"]
-    kill = {step: random_events.choice(["vad", "stt", "llm", "tts"]) for step in random_events.sample(steps, 3)}
+    steps = ["speech_start", *STEPS[:-1]]
+    kill = {
+        step: random_events.choice(["vad", "stt", "llm", "tts"]) for step in random_events.sample(steps, 3)
+    }
     events = killed_run(spoken("q00", "q04", folder=tmp_path), tmp_path / "out.wav", kill)
     assert len(texts(events, "done")) == 2
     for answer in texts(events, "answer"):
-        assert answer in ("The capital of Germany is Berlin.", "The opposite of old is young.") or "Sorry" in answer
+        assert (
+            answer in ("The capital of Germany is Berlin.", "The opposite of old is young.")
+            or "Sorry" in answer
+        )

@@ -89,6 +89,8 @@ class Show:
         self.timeline: Timeline = Timeline()
         self._as_json = as_json
         self._out = out
+        # of each turn what is shown when it is done: the next one is heard before this one has been answered
+        self._blocks: dict[int, list[str]] = {}
 
     def listening(self, since_s: float) -> None:
         """The appliance listens: the first sample of the microphone and of the speaker was at `since_s`."""
@@ -107,13 +109,13 @@ class Show:
             if self._as_json:
                 self._line(json.dumps(event, ensure_ascii=False))
             elif event["event"] == "transcript":
-                self._line(f"Turn {turn}\n  heard:  {text or '(nothing)'}")
+                self._blocks.setdefault(turn, []).append(f"  heard:  {text or '(nothing)'}")
             elif event["event"] == "answer":
-                self._line(f"  answer: {text}")
-            elif event["event"] == "done":
-                for line in (*self.timeline.lines(turn), *([f"  failed: {text}"] if text else [])):
-                    self._line(line)
+                self._blocks.setdefault(turn, []).append(f"  answer: {text}")
             if event["event"] == "done":
+                if block := self._blocks.pop(turn, None):
+                    failed = [f"  failed: {text}"] if text else []
+                    self._line("\n".join([f"Turn {turn}", *block, *self.timeline.lines(turn), *failed]))
                 self.timeline.forget(turn)
 
     def _line(self, text: str) -> None:

@@ -54,13 +54,13 @@ class Clip(Protocol):
 class _Airing:
     """A clip that has been written; positions count the samples written since the speaker was opened."""
 
-    def __init__(self, clip: Clip, begin: int, pcm: npt.NDArray[np.int16]) -> None:
+    def __init__(self, clip: Clip, pcm: npt.NDArray[np.int16], start: int, written: int) -> None:
         self.clip = clip
-        self.begin = begin
-        self.end = begin + len(pcm)
-        loud = np.flatnonzero(np.abs(pcm.astype(np.int32)) >= AUDIBLE)
-        self.audible: int | None = begin + int(loud[0]) if len(loud) else None
-        self.reported = begin
+        self.begin = written - start  # before the speaker was opened, if its beginning was heard elsewhere
+        self.end = self.begin + len(pcm)
+        loud = np.flatnonzero(np.abs(pcm[start:].astype(np.int32)) >= AUDIBLE)
+        self.audible: int | None = written + int(loud[0]) if len(loud) else None
+        self.reported = written
 
 
 class Player:
@@ -108,7 +108,7 @@ class Player:
             resampler = Resampler(self._rate_hz, speaker.rate_hz)
             pcm = np.concatenate([resampler.feed(pcm), resampler.end()])
         start = int(len(pcm) * clip.heard_fraction)
-        airing = _Airing(clip, self._written - start, pcm)
+        airing = _Airing(clip, pcm, start, self._written)
         self._air.append(airing)
         step = int(speaker.rate_hz * BLOCK_S)
         for at in range(start, len(pcm), step):

@@ -68,7 +68,7 @@ class OwnDaemon:
         card: Path | None = None,
         debug: bool = False,
     ) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="assistant-", dir=configuration.runtime_folder()))
+        self._folder = Path(tempfile.mkdtemp(prefix="assistant-", dir=folder_for_sockets()))
         self.socket = socket or self._folder / "daemon.sock"
         command = [sys.executable, "-m", "assistant"]
         if config_path is not None:
@@ -235,6 +235,12 @@ class Assistant:
         if self._turn:
             self._link.post(StopTurn(self._turn))
             self._turn = 0
+
+
+def folder_for_sockets() -> Path:
+    """Where private folders with sockets can be made; short, for `sun_path` of unix(7) has 107 bytes."""
+    folder = configuration.runtime_folder()
+    return folder if len(os.fsencode(folder)) <= 64 else Path("/tmp")
 
 
 def attach(config: Config, role: Role) -> Link | None:

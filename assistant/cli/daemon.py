@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import signal
 import sys
@@ -35,6 +34,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(words: argparse.Namespace) -> int:
+    import asyncio
+
     import msgspec
 
     from assistant import service
@@ -73,6 +74,8 @@ def _on_card(config: Config, folder: Path) -> Audio:
 
 
 async def _serve(daemon: Daemon, owned: bool) -> None:
+    import asyncio
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -33,12 +33,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(words: argparse.Namespace) -> int:
     from assistant.audio.card import SoundCard
-    from assistant.client import OwnDaemon
-    from assistant.config import load, runtime_folder
+    from assistant.client import OwnDaemon, folder_for_sockets
+    from assistant.config import load
     from assistant.messages import STAGES
 
     config = load(words.config)
-    with tempfile.TemporaryDirectory(prefix="assistant-card-", dir=runtime_folder()) as folder:
+    with tempfile.TemporaryDirectory(prefix="assistant-card-", dir=folder_for_sockets()) as folder:
         card = SoundCard(words.mic, words.speaker, _voice_rate_hz(config), words.speed, folder=Path(folder))
         try:
             daemon = OwnDaemon(words.config, STAGES, card=Path(folder), debug=words.debug)

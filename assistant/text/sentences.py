@@ -10,7 +10,8 @@ nothing but the moment at which a piece comes out.  Every character is looked at
 from __future__ import annotations
 
 import re
-from typing import Literal
+
+from assistant.text.code_block import FENCE, CodeBlock
 
 MOST_WORDS = 30
 """Words in a row without punctuation: a synthesiser's voice gives way in longer stretches."""
@@ -27,12 +28,6 @@ _CLAUSE = re.compile(r"(?:[,;:)\]–—،؛、，；：）」】]|^-+)[\"'”’
 _PUNCTUATED = re.compile(r"(?:[,;:!?)\]…–—،؛؟।、，；：。！？｡）」】]|\.\.|^-+)[\"'”’»*_]*$")
 _BEGINS = re.compile(r"(?:[-–—]+|[„«‹([¿¡「『（【《〈]+)$")
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
-
-_FENCE = "```"
-_TICKS = re.compile("`*")
-_LINE_END_OR_FENCE = re.compile(rf"\n|{_FENCE}")
-# A line that begins so may close a code block; the bounds keep the wait for what follows short.
-_CLOSING = re.compile(r"[ \t]{0,64}(`{0,64})")
 
 _ITEM = re.compile(r"(?:[-+*•‣◦·–]|\(?(?:\d{1,3}|[a-zA-Z])[.)])$")
 # The first words of lines that stand apart: from the line before them, and from the line behind them.
@@ -70,48 +65,6 @@ BEGINNERS = _words(
 _JOINTS = _words("and or but because which who that when while where so then if although unless until")
 
 
-class _CodeBlock:
-    """A fenced code block that is being read; it ends where a line begins so, or within its first line."""
-
-    def __init__(self) -> None:
-        self.closed = False
-        self._parts: list[str] = []
-        self._place: Literal["opening", "first line", "line start", "inside"] = "opening"
-
-    def text(self) -> str:
-        return "".join(self._parts).strip()
-
-    def read(self, text: str, at: int, final: bool) -> int | None:
-        """Reads a part of `text` from `at` on, and returns where it ends; None to wait for more text."""
-        match self._place:
-            case "opening":
-                end = _TICKS.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
-                if end < len(text):
-                    self._place = "first line"
-            case "first line":
-                found = _LINE_END_OR_FENCE.search(text, at)
-                end = found.end() if found else len(text) if final else len(text.rstrip("`"))
-                if end == at:
-                    return None
-                if found:
-                    self.closed = found[0] == _FENCE
-                    self._place = "line start"
-            case "line start":
-                fence = _CLOSING.match(text, at)
-                assert fence is not None, "it matches nothing, too"
-                end = fence.end()
-                if end == len(text) and not final:
-                    return None
-                self.closed = len(fence[1]) >= len(_FENCE) and (end == len(text) or text[end].isspace())
-                self._place = "inside"
-            case "inside":
-                end = text.find("\n", at) + 1 or len(text)
-                if text[end - 1] == "\n":
-                    self._place = "line start"
-        self._parts.append(text[at:end])
-        return end
-
-
 class SentenceSplitter:
     """Takes an answer in arbitrary pieces and gives it out in pieces to speak; `end` makes it ready for more.
 
@@ -135,7 +88,7 @@ class SentenceSplitter:
         self._unpunctuated = 0  # its words since the last punctuation
         self._last = ""  # its last word that is more than decoration
         self._line = ""  # the first word of the line
-        self._code: _CodeBlock | None = None  # the code block that is being read
+        self._code: CodeBlock | None = None  # the code block that is being read
         self._out: list[str] = []
 
     def feed(self, piece: str) -> list[str]:
@@ -174,11 +127,11 @@ class SentenceSplitter:
         if space := _SPACE.match(text, at):
             self._gap = _squeezed(self._gap + space[0])
             return space.end()
-        if text.startswith(_FENCE, at):
+        if text.startswith(FENCE, at):
             self._give_out(len(self._words))
-            self._code, self._gap, self._line = _CodeBlock(), "", ""
+            self._code, self._gap, self._line = CodeBlock(), "", ""
             return at
-        if not final and _FENCE.startswith(text[at : at + len(_FENCE)]):
+        if not final and FENCE.startswith(text[at : at + len(FENCE)]):
             return None
         window = text[at : at + self._longest_chars]
         found = _WORD.match(window)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,13 +44,31 @@ def assistant(
     return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
 
+@contextlib.contextmanager
+def started(
+    *words: str | Path,
+    config: Path | None = None,
+    env: dict[str, str] | None = None,
+    before: Sequence[str] = (),
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that runs, its streams in pipes; killed if the test does not end it."""
+    options = ["--config", str(config)] if config else []
+    pipe = subprocess.PIPE
+    command = [*before, *COMMAND, *options, *map(str, words)]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=env) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def said(done: subprocess.CompletedProcess[str], exit_code: int = 1) -> str:
     """The one sentence on standard error of a command that failed."""
     assert done.returncode == exit_code, done.stderr
     lines = done.stderr.splitlines()
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("assistant: ")
-    assert lines[0].endswith(".")
+    assert lines[0].endswith((".", "?", '"'))
     assert not done.stdout
     return lines[0].removeprefix("assistant: ")
 

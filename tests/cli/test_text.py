@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -11,7 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import BERLIN, CAPITAL, COMMAND, DEADLINE_S, STORY, assistant, daemon, processes, said, until
+from command_line import (
+    BERLIN,
+    CAPITAL,
+    COMMAND,
+    DEADLINE_S,
+    STORY,
+    assistant,
+    daemon,
+    processes,
+    said,
+    started,
+    until,
+)
 
 NOT_KNOWN = "I do not know that."
 
@@ -33,12 +46,23 @@ class Terminal:
         os.write(self._master, keys.encode())
 
     def wait_for(self, text: str) -> None:
+        assert self._shows(text, DEADLINE_S), f"{text!r} is not shown, but {self.shown!r}"
+
+    def press_until(self, key: str, text: str) -> None:
+        """Python's readline sees a signal that comes while it echoes a key with the next key only."""
         give_up_s = time.monotonic() + DEADLINE_S
-        while text.encode() not in self.shown:
-            left_s = give_up_s - time.monotonic()
-            assert left_s > 0, f"{text!r} is not shown, but {self.shown!r}"
+        self.type(key)
+        while not self._shows(text, 0.5):
+            assert time.monotonic() < give_up_s, f"{text!r} is not shown, but {self.shown!r}"
+            self.type(key)
+        self.wait_for("> ")
+
+    def _shows(self, text: str, within_s: float) -> bool:
+        give_up_s = time.monotonic() + within_s
+        while text.encode() not in self.shown and (left_s := give_up_s - time.monotonic()) > 0:
             if select.select([self._master], [], [], left_s)[0]:
                 self.shown += os.read(self._master, 4096)
+        return text.encode() in self.shown
 
     def ask(self, keys: str, answer: str) -> None:
         """Type, wait for the answer and for the next prompt."""
@@ -101,8 +125,8 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(terminal: Terminal) -> None
 def test_ctrl_c_at_the_prompt_gives_a_fresh_one(terminal: Terminal) -> None:
     terminal.type("half a li")
     terminal.wait_for("half a li")
-    terminal.ask("\x03", "(/quit ends)")
-    terminal.ask(CAPITAL + "\r", BERLIN)
+    terminal.press_until("\x03", "(/quit ends)")
+    terminal.ask("\x15" + CAPITAL + "\r", BERLIN)
 
 
 @pytest.mark.parametrize("keys", ["/quit\r", "\x04"], ids=["quit", "ctrl-d"])
@@ -134,9 +158,7 @@ def test_a_pipe_gets_the_answers_and_nothing_else(
     assert done.stdout == "".join(answer + "\n" for answer in answers)
 
 
-@pytest.mark.parametrize(
-    ("line", "complaint"), [("a" * 100_000, "too long"), ("/help", "There is no /help")]
-)
+@pytest.mark.parametrize(("line", "complaint"), [("a" * 100_000, "too long"), ("/help", "There is no /help")])
 def test_a_line_that_cannot_be_answered_does_not_end_the_conversation(
     line: str, complaint: str, config: Path
 ) -> None:
@@ -149,8 +171,7 @@ def test_a_line_that_cannot_be_answered_does_not_end_the_conversation(
 
 def test_a_reader_that_has_enough_ends_it(config: Path) -> None:
     """As in `… | assistant --text | head -1`."""
-    command = [*COMMAND, "--config", str(config), "--text"]
-    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1) as process:
+    with started("--text", config=config) as process:
         assert process.stdin
         assert process.stdout
         assert process.stderr
@@ -159,7 +180,7 @@ def test_a_reader_that_has_enough_ends_it(config: Path) -> None:
         assert process.stdout.readline().decode() == f"{STORY}\n"
         process.stdout.close()
         assert process.stderr.read() == b""
-    assert process.returncode == 128 + signal.SIGPIPE
+        assert process.wait(10) == 128 + signal.SIGPIPE
 
 
 def test_without_a_daemon_it_runs_its_own_and_ends_it(tmp_path: Path) -> None:
@@ -172,18 +193,20 @@ def test_without_a_daemon_it_runs_its_own_and_ends_it(tmp_path: Path) -> None:
 
 def test_a_daemon_that_dies_ends_it_with_a_sentence(tmp_path: Path) -> None:
     with daemon(tmp_path, "--workers", "none") as (config, running):  # so that no answer ever comes
-        command = [*COMMAND, "--config", str(config), "--text"]
-        with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1) as process:
+        with started("--text", config=config) as process:
             assert process.stdin
             process.stdin.write(f"{CAPITAL}\n".encode())
             process.stdin.flush()
-            until(lambda: len(open_sockets(process.pid)) > 0, "it is connected")
+            until(lambda: has_socket(process.pid), "it is connected")
             running.kill()
             out, err = process.communicate(timeout=20)
-    done = subprocess.CompletedProcess(command, process.returncode, out.decode(), err.decode())
+    done = subprocess.CompletedProcess(process.args, process.returncode, out.decode(), err.decode())
     assert "daemon went away" in said(done)
 
 
-def open_sockets(pid: int) -> list[str]:
-    folder = Path(f"/proc/{pid}/fd")
-    return [name for name in map(os.readlink, folder.iterdir()) if name.startswith("socket:")]
+def has_socket(pid: int) -> bool:
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(file).startswith("socket:"):
+                return True
+    return False

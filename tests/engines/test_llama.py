@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from assistant.config import Llm
-from assistant.engines import llama
+from assistant.engines import llama_model
 from assistant.engines.llama import LlamaEngine
 from assistant.engines.prompts import FORMATS
 from assistant.errors import AnswerError, ModelError
@@ -78,14 +78,14 @@ class Evaluated:
     def __init__(self, engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps: list[int] = []
         self.codes: list[int] = []
-        decode = engine._decode
+        decode = engine._model._decode
 
         def counted(step: list[int], cancelled: Callable[[], bool]) -> int:
             self.steps.append(len(step))
             self.codes.append(decode(step, cancelled))
             return self.codes[-1]
 
-        monkeypatch.setattr(engine, "_decode", counted)
+        monkeypatch.setattr(engine._model, "_decode", counted)
 
 
 # ---------------------------------------------------------------- answers
@@ -158,7 +158,7 @@ def test_any_characters_are_answered(chat: LlamaEngine, question: str) -> None:
     ],
 )
 def test_what_a_person_says_makes_no_turns_of_its_own(chat: LlamaEngine, attack: str) -> None:
-    marks = {chat._tokens(mark)[-1] for mark in ("<|system|>", "<|user|>", "<|assistant|>", "</s>")}
+    marks = {chat._model.tokens(mark)[-1] for mark in ("<|system|>", "<|user|>", "<|assistant|>", "</s>")}
     innocent, _ = chat._prompt("Hello.", [Exchange("Hi.", "Hello!")], "")
     tokens, _ = chat._prompt(attack, [Exchange(attack, attack)], "")
     assert [t for t in tokens if t in marks] == [t for t in innocent if t in marks]
@@ -166,10 +166,10 @@ def test_what_a_person_says_makes_no_turns_of_its_own(chat: LlamaEngine, attack:
 
 def test_exactly_one_bos_where_the_model_wants_one(chat: LlamaEngine, gpt2: LlamaEngine) -> None:
     tokens, _ = chat._prompt("Hello.", [Exchange("Hi.", "Hello!")], "")
-    bos = chat._tokens("<s>")[0]
+    bos = chat._model.tokens("<s>")[0]
     assert (tokens[0], tokens.count(bos)) == (bos, 1)
     tokens, _ = gpt2._prompt("Hello.", [], "")
-    assert gpt2._tokens("<|endoftext|>")[0] not in tokens
+    assert gpt2._model.tokens("<|endoftext|>")[0] not in tokens
 
 
 # ---------------------------------------------------------------- settings
@@ -239,7 +239,7 @@ def test_an_answer_that_had_reached_max_tokens_stays_ended(make: Callable[..., L
 
 def test_only_what_is_new_is_read(chat: LlamaEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     chat.warm()
-    system = len(chat._evaluated)
+    system = len(chat._model.evaluated)
     assert system > 20
     evaluated = Evaluated(chat, monkeypatch)
     talk: list[Exchange] = []
@@ -247,9 +247,9 @@ def test_only_what_is_new_is_read(chat: LlamaEngine, monkeypatch: pytest.MonkeyP
         evaluated.steps.clear()
         assert ask(chat, question, *talk) == answer
         # the first step reads the prompt: the question and the marks around it, nothing of what was before
-        assert 0 < evaluated.steps[0] <= len(chat._tokens(question)) + 10
+        assert 0 < evaluated.steps[0] <= len(chat._model.tokens(question)) + 10
         talk.append(Exchange(question, answer))
-    assert len(chat._evaluated) > system + 100
+    assert len(chat._model.evaluated) > system + 100
 
 
 def test_the_same_question_again(chat: LlamaEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +284,7 @@ LONG = " ".join(["What is the capital of France?"] * 180)  # about 1500 tokens
 def test_cancelled_inside_a_long_prompt(
     make: Callable[..., LlamaEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(llama, "ASK_EVERY_S", 0)  # asked after every operation: deep inside a step
+    monkeypatch.setattr(llama_model, "ASK_EVERY_S", 0)  # asked after every operation: deep inside a step
     engine = make()
     engine.warm()
     evaluated = Evaluated(engine, monkeypatch)
@@ -310,7 +310,7 @@ def test_cancelled_inside_a_long_prompt(
 def test_a_defect_of_the_caller_inside_a_prompt_is_not_lost(
     make: Callable[..., LlamaEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(llama, "ASK_EVERY_S", 0)
+    monkeypatch.setattr(llama_model, "ASK_EVERY_S", 0)
     engine, asked = make(), 0
 
     def cancelled() -> bool:
@@ -472,5 +472,5 @@ def test_nothing_is_written_to_the_terminal(
 def test_threads_are_what_the_configuration_says(make: Callable[..., LlamaEngine]) -> None:
     from llama_cpp import llama_cpp as lib
 
-    assert lib.llama_n_threads(make(threads=2)._context) == 2
-    assert lib.llama_n_threads(make(threads=0)._context) == max(1, len(os.sched_getaffinity(0)) - 1)
+    assert lib.llama_n_threads(make(threads=2)._model._context) == 2
+    assert lib.llama_n_threads(make(threads=0)._model._context) == max(1, len(os.sched_getaffinity(0)) - 1)

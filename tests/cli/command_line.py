@@ -23,8 +23,8 @@ COMMAND = [sys.executable, "-m", "assistant"]
 CAPITAL = "What is the capital of Germany?"
 BERLIN = "The capital of Germany is Berlin."
 STORY = (
-    "Once there was a little robot. It lived in a small house by the sea. Every day it counted the birds. One day "
-    "a bird asked for its name. The robot had no name. So the bird called it friend. They were happy."
+    "Once there was a little robot. It lived in a small house by the sea. Every day it counted the birds. "
+    "One day a bird asked for its name. The robot had no name. So the bird called it friend. They were happy."
 )
 DEADLINE_S = 30.0
 

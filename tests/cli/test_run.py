@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ SILENCE = bytes(2 * RATE_HZ // 10)
 class Voice:
     """A person at a microphone: silent in real time, unless told to `ask`; `stop` closes the stream."""
 
-    def __init__(self, out: io.RawIOBase | io.BufferedIOBase) -> None:
+    def __init__(self, out: IO[bytes]) -> None:
         self._out = out
         self._sound = bytearray()
         self._lock = threading.Lock()
@@ -184,8 +185,8 @@ def test_a_listener_that_goes_away_ends_it(kind: str, tmp_path: Path) -> None:
 def test_a_signal_ends_all_of_it(number: signal.Signals, moment: str, tmp_path: Path, runtime: Path) -> None:
     out = tmp_path / "out.wav"
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(runtime)}
-    words = ["run", "--mic", recording(tmp_path, "q00", "q04"), "--speaker", out, "--json"]
-    with started(*words, env=environment) as process:
+    mic = recording(tmp_path, "q00", "q04")
+    with started("run", "--mic", mic, "--speaker", out, "--json", env=environment) as process:
         assert process.stdout
         await_event(iter(process.stdout), moment)
         assert len(processes(str(runtime))) >= 6

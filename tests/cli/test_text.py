@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -113,13 +112,17 @@ def test_any_script_and_any_key_may_be_typed(terminal: Terminal) -> None:
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_program(terminal: Terminal) -> None:
-    terminal.type("Tell me a story.\r")
-    terminal.wait_for("Once there")
-    terminal.type(3 * "\x03")  # an impatient person
-    terminal.wait_for("…")
-    terminal.wait_for("> ")
+    for _ in range(20):  # the tiny model is sometimes faster than the fingers
+        terminal.type("\x15Tell me a story.\r")
+        terminal.wait_for("Once there")
+        terminal.type(3 * "\x03")  # an impatient person
+        terminal.wait_for("> ")
+        if "…".encode() in terminal.shown:
+            break
+    else:
+        raise AssertionError("no answer could be stopped")
     assert STORY[-20:].encode() not in terminal.shown
-    terminal.ask(CAPITAL + "\r", BERLIN)
+    terminal.ask("\x15" + CAPITAL + "\r", BERLIN)
 
 
 def test_ctrl_c_at_the_prompt_gives_a_fresh_one(terminal: Terminal) -> None:
@@ -192,21 +195,16 @@ def test_without_a_daemon_it_runs_its_own_and_ends_it(tmp_path: Path) -> None:
 
 
 def test_a_daemon_that_dies_ends_it_with_a_sentence(tmp_path: Path) -> None:
-    with daemon(tmp_path, "--workers", "none") as (config, running):  # so that no answer ever comes
-        with started("--text", config=config) as process:
-            assert process.stdin
-            process.stdin.write(f"{CAPITAL}\n".encode())
-            process.stdin.flush()
-            until(lambda: has_socket(process.pid), "it is connected")
-            running.kill()
-            out, err = process.communicate(timeout=20)
+    config = tmp_path / "config.toml"
+    with daemon(tmp_path, "--workers", "none") as (_, running), started("--text", config=config) as process:
+        assert process.stdin
+        assert process.stderr
+        process.stdin.write(b"/help\n")
+        process.stdin.flush()
+        assert b"no /help" in process.stderr.readline(), "it is connected"
+        process.stdin.write(f"{CAPITAL}\n".encode())  # which is never answered, without workers
+        process.stdin.flush()
+        running.kill()
+        out, err = process.communicate(timeout=20)
     done = subprocess.CompletedProcess(process.args, process.returncode, out.decode(), err.decode())
     assert "daemon went away" in said(done)
-
-
-def has_socket(pid: int) -> bool:
-    for file in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            if os.readlink(file).startswith("socket:"):
-                return True
-    return False

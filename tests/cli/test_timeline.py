@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from assistant.cli.timeline import Timeline
 from assistant.messages import (
     AnyMessage,
@@ -27,7 +29,7 @@ TURN: list[AnyMessage] = [
 ]
 
 
-def fed(timeline: Timeline, messages: list[AnyMessage]) -> list[tuple[object, ...]]:
+def fed(timeline: Timeline, messages: Sequence[AnyMessage]) -> list[tuple[object, ...]]:
     events = [event for message in messages for event in timeline.feed(message)]
     return [(event["event"], event["t"], event["turn"], event["text"]) for event in events]
 

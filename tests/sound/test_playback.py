@@ -59,7 +59,7 @@ class Studio:
     def recorded(self) -> npt.NDArray[np.int16]:
         """What was heard, without the silence around it."""
         self.card.close()
-        samples, _ = soundfile.read(self._file, dtype="int16")
+        samples: npt.NDArray[np.int16] = soundfile.read(self._file, dtype="int16")[0]
         loud = np.flatnonzero(samples)
         return samples[loud[0] : loud[-1] + 1] if len(loud) else samples[:0]
 

@@ -120,15 +120,19 @@ class VadStage:
                         self._turn.revision + revision,
                         self._arrived_s(sample),
                         time.monotonic(),
-                        self._origin + self._endpointer.settled,
+                        self._settled_for_good(),
                     )
                 case endpointing.Dropped():
-                    yield SpeechDropped(turn, self._origin + self._endpointer.settled)
+                    yield SpeechDropped(turn, self._settled_for_good())
 
     def _arrived_s(self, sample: int) -> float:
         """When the microphone gave `sample` (counted from the first one fed), as well as is remembered."""
         back = self._frames - max(sample - 1, 0) // FRAME_SAMPLES
         return self._arrivals[-min(max(back, 1), len(self._arrivals))] if self._arrivals else time.monotonic()
+
+    def _settled_for_good(self) -> int:
+        """Up to where a successor need not listen again; 0 where it could not, as a device begins anew."""
+        return self._origin + self._endpointer.settled if self._microphone.can_wait else 0
 
     def _settle(self) -> None:
         self._microphone.settled(self._origin + self._endpointer.settled)

@@ -119,7 +119,10 @@ class Assistant:
     def open(
         cls, config: Path | str | None = None, *, workers: Iterable[Stage] = (), debug: bool = False
     ) -> Assistant:
-        """Attach to the running daemon, else run one; `config` names another config.toml.
+        """Attach to the running daemon, else run one.
+
+        `config` names another config.toml; a daemon that runs with other models or settings of theirs is then left
+        alone.
 
         `workers` are the stages that an own daemon starts at once rather than when first needed.
         Raises `ConfigError`, `DaemonError`.
@@ -127,7 +130,9 @@ class Assistant:
         path = Path(config) if config is not None else None
         settings = configuration.load(path)
         if (link := attach(settings, "client")) is not None:
-            return cls(link, settings, None)
+            if path is None or _same_models(link.config, settings):
+                return cls(link, settings, None)
+            link.close()
         own = OwnDaemon(path, workers, debug=debug)
         try:
             return cls(own.connect("client"), settings, own)
@@ -241,6 +246,10 @@ def folder_for_sockets() -> Path:
     """Where private folders with sockets can be made; short, for `sun_path` of unix(7) has 107 bytes."""
     folder = configuration.runtime_folder()
     return folder if len(os.fsencode(folder)) <= 64 else Path("/tmp")
+
+
+def _same_models(one: Config, other: Config) -> bool:
+    return (one.stt, one.llm, one.tts) == (other.stt, other.llm, other.tts)
 
 
 def attach(config: Config, role: Role) -> Link | None:

@@ -138,9 +138,9 @@ def parse(document: dict[str, Any], path: Path) -> Config:
         config = msgspec.convert(document, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {_sentence(error, document)}") from None
-    if config.llm.max_tokens >= config.llm.context_tokens:
+    if config.llm.max_tokens > config.llm.context_tokens // 2:
         raise ConfigError(
-            f"{path}: llm.max_tokens ({config.llm.max_tokens}) leaves no room for a question in "
+            f"{path}: llm.max_tokens ({config.llm.max_tokens}) leaves less than half for the conversation of "
             f"llm.context_tokens ({config.llm.context_tokens}); make it smaller."
         )
     return _with_absolute_paths(config, path.resolve().parent)

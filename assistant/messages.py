@@ -1,8 +1,8 @@
 """What crosses a queue: frozen structs with units in the field names, and nothing else.
 
 `turn` numbers a question and its answer, `revision` counts how often the person went on speaking after a
-tentative pause in that turn.  Times named `at_s` are seconds of CLOCK_MONOTONIC, which all processes of a board
-share.  Sound is PCM, mono, signed 16 bit little-endian, and never travels without its rate.
+tentative pause in that turn.  Times named `at_s` are seconds of CLOCK_MONOTONIC, which all processes share.
+Sound is PCM, mono, signed 16 bit little-endian, and never travels without its rate.
 """
 
 from __future__ import annotations
@@ -187,8 +187,8 @@ class Cancel(Message, frozen=True):
 class NextTurn(Message, frozen=True):
     """To vad: the number that its next turn shall have.
 
-    Where an earlier worker died in mid-turn, `revision` goes on behind its own, and `settled` says up to which
-    sample of the stream everything has become a turn already.
+    Where an earlier worker died in mid-turn, `revision` goes on behind its own, and `settled` says up to
+    which sample of the stream everything has become a turn already.
     """
 
     turn: int

@@ -26,7 +26,7 @@ M_MMAP_THRESHOLD = -3
 def keep_freed_memory() -> None:
     """Let the C library keep what is freed, up to 8 MiB, instead of giving it back after every message.
 
-    Fetching it again, page by page, took three quarters of the time of a 300 kB message (benchmarks/queue.py).
+    Fetching it again, page by page, took three quarters of the time of a 300 kB message.
     """
     libc = ctypes.CDLL(None)
     libc.mallopt(M_TRIM_THRESHOLD, 8 * 1024 * 1024)
@@ -66,10 +66,15 @@ def ignore_sigint() -> None:
 
 
 def log_to_stderr(level: str, name: str) -> None:
-    """One line per event, the process's name first; systemd adds the time.
+    """One line per event, the process's name first; systemd adds the time."""
+    logging.basicConfig(stream=sys.stderr, format=f"{name}: %(levelname)s: %(message)s", force=True)
+    log_from(level)
+
+
+def log_from(level: str) -> None:
+    """Log what is at least as grave as `level`.
 
     Of libraries only the warnings: at lower levels they write what people said, and what is answered.
     """
-    logging.basicConfig(stream=sys.stderr, format=f"{name}: %(levelname)s: %(message)s", force=True)
     for logger, least in ((logging.root, logging.WARNING), (logging.getLogger("assistant"), logging.DEBUG)):
         logger.setLevel(max(least, logging.getLevelNamesMapping()[level.upper()]))

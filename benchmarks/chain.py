@@ -2,8 +2,8 @@
 
     python -m benchmarks.chain [--config FILE]
 
-Each recording runs in real time through the whole appliance, with silence behind it, so that the hangover of the
-configuration counts as it does in a room.
+Each recording runs in real time through the whole appliance, with silence behind it, so that the hangover of
+the configuration counts as it does in a room.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long it takes to begin: `assistant --help`, and the daemon with all four workers ready on the tiny models.
+"""How long it takes to begin: `assistant --help`, and all four workers ready on the tiny models.
 
     python -m benchmarks.startup
 

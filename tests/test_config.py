@@ -200,7 +200,7 @@ def test_without_a_runtime_folder_one_is_made_that_nobody_else_can_enter(
         ("[log]\nlevel = 'loud'\n", 'it must be one of "debug", "error", "info", "warning".'),
         (
             "[llm]\nmax_tokens = 2048\n",
-            "llm.max_tokens (2048) leaves no room for a question in llm.context_tokens (2048)",
+            "llm.max_tokens (2048) leaves less than half for the conversation of llm.context_tokens (2048)",
         ),
         ("[stt]\nlanguage = '" + "x" * 5000 + "'\n", "xxx... is impossible"),
         ('[llm]\nsystem_prompt = "a\\u0000b"\n', "llm.system_prompt holds a NUL character; take it out."),

@@ -46,7 +46,10 @@ def run(words: argparse.Namespace) -> int:
     config = load(words.config)
     if words.card is not None:
         config = msgspec.structs.replace(config, audio=_on_card(config, words.card))
-    level = "debug" if words.debug else "error" if words.owned else config.log.level
+    level = "debug" if words.debug else config.log.level
+    if words.owned and level in ("info", "warning"):
+        level = "error"  # a person at the terminal is told by the command
+    config = msgspec.structs.replace(config, log=msgspec.structs.replace(config.log, level=level))
     service.log_to_stderr(level, "assistant")
     daemon = Daemon(config, words.socket or socket_path(config), words.workers, words.debug)
     asyncio.run(_serve(daemon, words.owned))

@@ -67,7 +67,7 @@ def _answer_all(link: Link, card: SoundCard, show: Show) -> None:
             if card.failure:
                 return  # closing the card says what it was
         if isinstance(message, StageState):
-            if message.state == "gone" and message.detail:
+            if message.state == "gone" and message.detail and missing:  # later its turns are apologised for
                 raise ModelError(message.detail)
             if message.state == "ready" and missing:
                 missing.discard(message.stage)

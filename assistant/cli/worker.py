@@ -20,10 +20,7 @@ def run(words: argparse.Namespace) -> int:
     from assistant.config import load, socket_path
     from assistant.stages.loop import work
 
-    config = load(words.config) if words.socket is None else None
     service.keep_freed_memory()
     service.ignore_sigint()
-    service.log_to_stderr(
-        "debug" if words.debug else config.log.level if config else "warning", f"assistant-{words.stage}"
-    )
+    service.log_to_stderr("debug" if words.debug else "warning", f"assistant-{words.stage}")
     return work(words.stage, words.socket or socket_path(load(words.config)))

@@ -14,7 +14,7 @@ from assistant.daemon.supervision import Supervisor, worker_command
 from assistant.daemon.turn import Action, CancelWork, Enqueue, Notify, Publish, Tell
 from assistant.daemon.turns import Turns
 from assistant.errors import AnswerError, QueueFull
-from assistant.messages import STAGES, AnyMessage, Stage, StageState, TurnFinished
+from assistant.messages import STAGES, AnyMessage, Stage, StageState
 from assistant.queues.broker import Broker, Peer
 from assistant.queues.server import SocketServer
 
@@ -47,7 +47,7 @@ class Daemon:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._turns = Turns(config.daemon.question_ttl_s)
+        self._turns = Turns(config.daemon.question_ttl_s, config.log.words)
         self.broker = Broker(config, self, clock)
         self._server = SocketServer(socket, self.broker)
         self._supervisor = (
@@ -156,8 +156,6 @@ class Daemon:
             case Tell(client, message):
                 self.broker.tell(client, message)
             case Publish(message):
-                if isinstance(message, TurnFinished):
-                    log.info("turn %d: %s %s", message.turn, message.outcome, message.failure)
                 self.broker.publish(message)
 
     # ------------------------------------------------------------ the stages' health

@@ -60,6 +60,9 @@ VAD_BACK_WITHIN_S = 15.0
 VAD_RESUMES_WITHIN_S = 3.0
 """A turn whose vad worker died ends if no successor comes back, or one came and did not take the turn up."""
 
+MOST_CHARS = 200_000
+"""The longest typed text: cleaning and splitting it takes the daemon a tenth of a second, in which it does nothing else."""
+
 EVERY_REVISION = 2**31
 
 Outcome = Literal["answered", "nothing", "cancelled", "failed"]
@@ -68,9 +71,10 @@ Outcome = Literal["answered", "nothing", "cancelled", "failed"]
 class Turns:
     """All turns that are not over.  Each method takes a fact and gives back what is to be done, in order."""
 
-    def __init__(self, question_ttl_s: float) -> None:
+    def __init__(self, question_ttl_s: float, log_words: bool = False) -> None:
         self.histories = Histories()
         self._ttl_s = question_ttl_s
+        self._log_words = log_words
         self._turns: dict[int, Turn] = {}
         self._line: list[Turn] = []
         self._last_number = 0
@@ -147,6 +151,10 @@ class Turns:
             turn = self._turns.get(message.turn)
             if turn is not None and turn.client == client:
                 self._finish(turn, "cancelled")
+        elif isinstance(message, Ask | Say) and len(message.text) > MOST_CHARS:
+            raise AnswerError(
+                f"The text has {len(message.text)} characters, and {MOST_CHARS} can be taken; shorten it."
+            )
         elif isinstance(message, Ask):
             self._ask(client, clean_question(message.text))
         elif isinstance(message, Say):
@@ -233,14 +241,15 @@ class Turns:
             self._orphan_ends_s = None  # vad's successor has taken up the open turn
             self._tell_vad_next()
             return
-        if message.turn != self._vad_number:
-            log.warning("vad began turn %d, which was not its next", message.turn)
+        if message.turn in self._turns or message.turn > self._last_number:
+            log.warning("vad began turn %d, which it was not given", message.turn)
             return
         turn = Turn(message.turn, Kind.SPEECH, ROOM, ended=False)
         self._turns[turn.number] = turn
         self._line.append(turn)
         self._open = turn
-        self._vad_number = self._new_number()
+        if message.turn == self._vad_number:  # else it crossed the end of the turn it was to go on with
+            self._vad_number = self._new_number()
         self._do(Publish(message))
         self._tell_vad_next()
 
@@ -476,6 +485,7 @@ class Turns:
         if outcome != "answered":
             self._do(CancelWork(turn.number, EVERY_REVISION))
         self._remember(turn)
+        self._log(turn, outcome, failure)
         finished = TurnFinished(turn.number, self._now_s, outcome, failure)
         if turn.client != ROOM:
             self._do(Tell(turn.client, finished))
@@ -491,6 +501,11 @@ class Turns:
             answer, cut_off = turn.heard()
             if answer:
                 self.histories.add(turn.client, Exchange(turn.text, answer, cut_off))
+
+    def _log(self, turn: Turn, outcome: Outcome, failure: str) -> None:
+        """One line a turn; what was said only where config.toml wants it."""
+        words = f': "{turn.text}" → "{turn.heard()[0]}"' if self._log_words else ""
+        log.info("turn %d %s%s%s", turn.number, outcome, f" ({failure})" if failure else "", words)
 
     def _event(self, turn: Turn, message: AnyMessage) -> None:
         """Show a step of the turn: to its client, or to the watchers once the revision is final."""

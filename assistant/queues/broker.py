@@ -11,7 +11,17 @@ from typing import Protocol
 
 from assistant.config import Config
 from assistant.errors import AssistantError, QueueFull
-from assistant.messages import STAGES, AnyMessage, Cancel, Question, Sentence, Stage, Utterance
+from assistant.messages import (
+    STAGES,
+    AnyMessage,
+    Cancel,
+    Question,
+    Sentence,
+    Spoken,
+    Stage,
+    Token,
+    Utterance,
+)
 from assistant.queues import wire
 from assistant.queues.pending import PendingQueue
 
@@ -182,10 +192,11 @@ class Broker:
             peer.port.send(wire.encode(wire.Notice(message)))
 
     def publish(self, message: AnyMessage) -> None:
-        """Send an event to all watchers that keep up."""
+        """Send an event to all watchers that keep up; one that does not loses tokens long before turns."""
+        most_bytes = WATCHER_BACKLOG_BYTES * (1 if isinstance(message, Token | Spoken) else 16)
         frame: bytes | None = None
         for peer in self._peers.values():
-            if peer.role == "watcher" and peer.port.backlog_bytes() < WATCHER_BACKLOG_BYTES:
+            if peer.role == "watcher" and peer.port.backlog_bytes() < most_bytes:
                 frame = frame or wire.encode(wire.Notice(message))
                 peer.port.send(frame)
 

@@ -21,6 +21,9 @@ from assistant.queues import wire
 BEAT_EVERY_S = 1.0
 """How often a working stage shows that its loop still turns."""
 
+LOOK_EVERY_S = 0.1
+"""How long `receive` waits at a time: another thread may have read what it waits for."""
+
 ANSWER_WITHIN_S = 30.0
 """How long the daemon may take to say whether it took a message; it never does more than queue it."""
 
@@ -116,7 +119,7 @@ class Link:
                     return self._deliveries.popleft()
                 if give_up_s is not None and looked and time.monotonic() >= give_up_s:
                     return None
-            left_s = BEAT_EVERY_S if give_up_s is None else min(BEAT_EVERY_S, give_up_s - time.monotonic())
+            left_s = LOOK_EVERY_S if give_up_s is None else min(LOOK_EVERY_S, give_up_s - time.monotonic())
             self._pump(max(0.0, left_s))
             self.beat()
             looked = True

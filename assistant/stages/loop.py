@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from assistant.errors import AssistantError
 from assistant.messages import AnyMessage, Failure, Stage, StageState
 from assistant.queues.link import Delivery, Disconnected, Link
 from assistant.queues.socket import connect
-from assistant.service import EXIT_UNUSABLE
+from assistant.service import EXIT_UNUSABLE, log_from
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +23,8 @@ log = logging.getLogger(__name__)
 class Handler(Protocol):
     """A stage that works on what it is given.
 
-    Exhausting the iterator acknowledges the message, unless the stage `acknowledges` by itself, later, when the
-    effect has happened.
+    Exhausting the iterator acknowledges the message, unless the stage `acknowledges` by itself, later, when
+    the effect has happened.
     """
 
     acknowledges: bool
@@ -46,6 +47,7 @@ def work(stage: Stage, socket: Path) -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"  # a library that would fetch something must fail instead
     threading.excepthook = _end_process
     link = connect(socket, stage)
+    log_from(link.config.log.level)
     try:
         with _reported(stage, lambda reason: link.post(StageState(stage, "gone", reason))):
             worker = _build(stage)(link)
@@ -84,9 +86,13 @@ def _reported(stage: Stage, report: Callable[[str], None]) -> Iterator[None]:
         report(str(error))
     except ModuleNotFoundError as error:
         report(f"The {stage} stage lacks a package ({error}); run ./install.sh again.")
-    except Exception as error:  # the one place: a defect in one piece of work must not take the stage down
-        log.error("a defect in %s: %r", stage, error, exc_info=log.isEnabledFor(logging.DEBUG))
-        report(f"The {stage} stage met a defect ({type(error).__name__}: {error}); --debug shows where.")
+    except Exception as error:  # noqa: BLE001 - the one place: one piece of work must not take the stage down
+        # without the exception's own words, which may be a person's
+        places = traceback.extract_tb(error.__traceback__)
+        what = f"{type(error).__name__} at {Path(places[-1].filename).name}:{places[-1].lineno}"
+        log.error("a defect in %s: %s", stage, what)
+        log.debug("%s", "".join(traceback.format_list(places)))
+        report(f"The {stage} stage met a defect ({what}); --debug shows more.")
 
 
 def _build(stage: Stage) -> Callable[[Link], Handler | Listener]:

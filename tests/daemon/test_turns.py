@@ -262,6 +262,19 @@ def test_a_noise_is_forgotten(room: Room) -> None:
     assert room.turns.turns() == []
 
 
+def test_speech_that_crosses_the_end_of_an_orphaned_turn_is_a_turn_of_its_own(room: Room) -> None:
+    """vad's successor begins the open turn anew just when the daemon has given it up."""
+    room.starts()
+    room.note(room.turns.stage_left("vad", room.now_s))
+    room.note(room.turns.tick(room.now_s + 60))
+    assert room.finished() == [(1, "nothing")]
+    room.starts()
+    room.pauses()
+    room.ends()
+    room.is_understood()
+    assert [question.turn for question in room.work(Question)] == [1]
+
+
 def test_only_the_number_given_out_begins_a_turn(room: Room) -> None:
     room.starts(5)
     assert room.actions == []

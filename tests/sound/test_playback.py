@@ -135,7 +135,7 @@ def test_an_empty_clip_is_heard_at_once(studio: Studio) -> None:
     assert clip.fractions == [1.0]
 
 
-def test_a_missing_speaker_is_said_and_looked_for_again(studio: Studio, tmp_path: Path) -> None:
+def test_a_missing_speaker_is_said_and_looked_for_again(tmp_path: Path) -> None:
     player = Player(f"card:{tmp_path / 'nowhere.sock'}", RATE_HZ)
     clips = [Sound(tone(0.1)), Sound(tone(0.1))]
     for clip in clips:

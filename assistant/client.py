@@ -121,8 +121,8 @@ class Assistant:
     ) -> Assistant:
         """Attach to the running daemon, else run one.
 
-        `config` names another config.toml; a daemon that runs with other models or settings of theirs is then left
-        alone.
+        `config` names another config.toml; a daemon that runs with other models, or with other settings of
+        them, is then left alone.
 
         `workers` are the stages that an own daemon starts at once rather than when first needed.
         Raises `ConfigError`, `DaemonError`.

@@ -61,7 +61,7 @@ VAD_RESUMES_WITHIN_S = 3.0
 """A turn whose vad worker died ends if no successor comes back, or one came and did not take the turn up."""
 
 MOST_CHARS = 200_000
-"""The longest typed text: cleaning and splitting it takes the daemon a tenth of a second, in which it does nothing else."""
+"""The longest typed text: to clean and split it keeps the daemon from all else for a tenth of a second."""
 
 EVERY_REVISION = 2**31
 

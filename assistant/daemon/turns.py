@@ -2,25 +2,25 @@
 
 A spoken turn runs through: speech started → tentative pause (an utterance goes to stt, its transcript to
 llm, the sentences to tts, which holds them) → either the person goes on (the revision moves, all of that is
-stale) or the turn ends, and what was made may be heard.  Turns that end at the speaker stand in line: one has
-the floor.
+stale) or the turn ends, and what was made may be heard.  Here is how turns begin and end, and what happens
+when a worker dies; `Answers` is the rest of the way.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from assistant.daemon.history import ROOM, Histories
+from assistant.daemon.answers import Answers
+from assistant.daemon.history import ROOM
 from assistant.daemon.turn import Action, CancelWork, Enqueue, Kind, Notify, Publish, Tell, Turn
 from assistant.errors import AnswerError, QueueFull
 from assistant.messages import (
     AnyMessage,
     Ask,
-    Exchange,
     Failure,
     ForgetConversation,
     MicrophoneEnded,
@@ -41,17 +41,12 @@ from assistant.messages import (
     Transcript,
     TurnAccepted,
     TurnEnded,
-    TurnFinished,
     Utterance,
 )
 from assistant.text.clean import clean_question
 from assistant.text.sentences import split_sentences
 
 log = logging.getLogger(__name__)
-
-APOLOGY = "Sorry, something went wrong. Please ask again."
-SENTENCES_AHEAD = 3
-"""How many sentences tts may have: the one in the air, the one being made, and one so that it never waits."""
 
 MOST_TURNS = 32
 """More turns than this at a time are refused; whoever asks is told."""
@@ -63,28 +58,16 @@ VAD_RESUMES_WITHIN_S = 3.0
 MOST_CHARS = 200_000
 """The longest typed text: to clean and split it keeps the daemon from all else for a tenth of a second."""
 
-EVERY_REVISION = 2**31
 
-Outcome = Literal["answered", "nothing", "cancelled", "failed"]
-
-
-class Turns:
+class Turns(Answers):
     """All turns that are not over.  Each method takes a fact and gives back what is to be done, in order."""
 
     def __init__(self, question_ttl_s: float, log_words: bool = False) -> None:
-        self.histories = Histories()
-        self._ttl_s = question_ttl_s
-        self._log_words = log_words
-        self._turns: dict[int, Turn] = {}
-        self._line: list[Turn] = []
+        super().__init__(question_ttl_s, log_words)
         self._last_number = 0
         self._vad_number = self._new_number()
-        self._open: Turn | None = None  # the turn whose speech vad hears now
         self._orphan_ends_s: float | None = None  # when that turn is given up, its vad worker having died
         self._settled = 0
-        self._unusable: dict[Stage, str] = {}
-        self._actions: list[Action] = []
-        self._now_s = 0.0
 
     def turns(self) -> list[Turn]:
         """Every turn that is not over."""
@@ -247,7 +230,7 @@ class Turns:
         turn = Turn(message.turn, Kind.SPEECH, ROOM, ended=False)
         self._turns[turn.number] = turn
         self._line.append(turn)
-        self._open = turn
+        self._orphan_ends_s = None
         if message.turn == self._vad_number:  # else it crossed the end of the turn it was to go on with
             self._vad_number = self._new_number()
         self._do(Publish(message))
@@ -276,7 +259,6 @@ class Turns:
         if turn.ended:
             return
         turn.ended, turn.ended_s = True, self._now_s
-        self._close_speech()
         self._do(Publish(message))
         for held in turn.held:
             self._do(Publish(held))
@@ -293,78 +275,12 @@ class Turns:
         if turn.paused:  # a dead vad worker heard a question, and its successor only a noise behind it
             self._turn_ended(turn, TurnEnded(turn.number, turn.revision, self._now_s, self._now_s))
         elif not turn.ended:
-            self._close_speech()
             self._finish(turn, "nothing")
 
-    def _close_speech(self) -> None:
-        self._open = None
-        self._orphan_ends_s = None
-
-    # ------------------------------------------------------------ words come out
-
-    def _transcript(self, turn: Turn, message: Transcript) -> None:
-        if turn.kind is Kind.RECOGNISE:
-            self._do(Tell(turn.client, message))
-            self._finish(turn, "answered")
-        elif message.revision == turn.revision and not turn.has_transcript:
-            turn.text = clean_question(message.text)
-            turn.has_transcript = True
-            self._event(turn, message)
-            if turn.text:
-                self._advance()
-            elif turn.ended:
-                self._finish(turn, "nothing")
-
-    def _token(self, turn: Turn, message: Token) -> None:
-        if message.revision == turn.revision and not turn.complete:
-            turn.answer += message.text
-            self._event(turn, message)
-
-    def _sentence(self, turn: Turn, message: Sentence) -> None:
-        if message.revision != turn.revision or turn.complete or message.index != len(turn.sentences):
-            return  # stale, or said already by a worker that died before it was acknowledged
-        if message.text:
-            turn.sentences.append(message.text)
-        turn.complete = message.last
-        self._event(turn, message)
-        if turn.kind is Kind.ASK:
-            if turn.complete:
-                self._finish(turn, "answered")
-        elif turn.complete and not turn.sentences:
-            self._fail(turn, "llm", "The language model had no answer.")
-        else:
-            self._offer(turn)
-            self._finish_if_heard(turn)
-
-    def _speech(self, turn: Turn, message: Speech) -> None:
-        if message.index != turn.finished_sentences:
-            return  # sent already, by a worker that died before it was acknowledged
-        self._do(Tell(turn.client, message))
-        turn.finished_sentences += 1
-        self._offer(turn)
-        self._finish_if_heard(turn)
-
-    def _playback_started(self, turn: Turn, message: PlaybackStarted) -> None:
-        if not turn.sounding:  # else a successor of tts, or a later sentence
-            turn.sounding = True
-            self._do(Publish(message))
-            self._do(Notify("vad", message))
-
-    def _spoken(self, turn: Turn, message: Spoken) -> None:
-        if message.revision != turn.revision or message.index != turn.finished_sentences:
-            return
-        turn.fraction = max(turn.fraction, message.fraction)
-        self._do(Publish(message))
-        if turn.fraction >= 1.0:
-            turn.finished_sentences += 1
-            turn.fraction = 0.0
-            self._offer(turn)
-            self._finish_if_heard(turn)
-
-    def _finish_if_heard(self, turn: Turn) -> None:
-        heard = turn.mute or turn.finished_sentences == len(turn.sentences)
-        if turn.ended and turn.complete and heard:
-            self._finish(turn, "failed" if turn.failure else "answered", turn.failure)
+    @property
+    def _open(self) -> Turn | None:
+        """The turn whose speech vad hears now."""
+        return next((turn for turn in self._line if not turn.ended), None)
 
     # ------------------------------------------------------------ requests
 
@@ -402,120 +318,6 @@ class Turns:
         self._do(Tell(client, TurnAccepted(turn.number)))
         return turn
 
-    # ------------------------------------------------------------ common moves
-
-    def _advance(self) -> None:
-        """Work on the turn that has the floor: the next one may need its answer as history."""
-        if not self._line:
-            return
-        turn = self._line[0]
-        if turn.kind is Kind.SPEECH and turn.text and not turn.asked:
-            if turn.ended and self._now_s - turn.ended_s > self._ttl_s:
-                self._finish(
-                    turn, "failed", "The question had to wait so long that it is no longer answered."
-                )
-                return
-            turn.asked = True
-            question = Question(turn.number, turn.revision, turn.text, self.histories.of(ROOM))
-            self._do(Enqueue("llm", question, self._ttl_s))
-        self._offer(turn)
-
-    def _offer(self, turn: Turn) -> None:
-        """Give tts the next sentences, a few at a time: what it does not have, it need not drop."""
-        if turn.mute or (turn.is_aloud and turn is not self._line[0]):
-            return
-        while turn.offered < min(len(turn.sentences), turn.finished_sentences + SENTENCES_AHEAD):
-            index = turn.offered
-            last = turn.complete and index == len(turn.sentences) - 1
-            to_client = turn.kind is Kind.SYNTHESISE
-            sentence = Sentence(
-                turn.number, turn.revision, index, turn.sentences[index], last, to_client=to_client
-            )
-            turn.offered += 1
-            self._do(Enqueue("tts", sentence))
-
-    def _release(self, turn: Turn) -> None:
-        """What is made of this revision may be heard."""
-        self._do(Notify("tts", TurnEnded(turn.number, turn.revision, self._now_s, self._now_s)))
-
-    def _fail(self, turn: Turn, stage: Stage, reason: str) -> None:
-        if turn.apologising and stage != "tts":
-            return  # of the answer that is given up already
-        log.warning("turn %d: %s", turn.number, reason)
-        turn.failure = reason
-        if turn.kind is not Kind.SPEECH:
-            self._finish(turn, "failed", reason)
-        elif stage == "tts":
-            turn.mute = True  # the answer can still be read
-            self._finish_if_heard(turn)
-        else:
-            self._give_up(turn, reason)
-
-    def _give_up(self, turn: Turn, reason: str) -> None:
-        """Apologise, once the person has finished: they may yet say something that works."""
-        if turn.ended:
-            self._apologise(turn, reason)
-        else:
-            turn.failure, turn.mute = reason, False
-
-    def _fail_the_stranded(self) -> None:
-        """Nobody waits for a stage that cannot work."""
-        for turn in list(self._turns.values()):
-            stage = turn.is_waiting_for
-            is_known = turn.mute or (turn.failure and not turn.ended)
-            if stage in self._unusable and turn.number in self._turns and not is_known:
-                self._fail(turn, stage, self._unusable[stage])
-
-    def _apologise(self, turn: Turn, reason: str) -> None:
-        """Nobody is left in silence: say that it went wrong, in place of the rest of the answer."""
-        self._remember(turn)
-        self._do(CancelWork(turn.number, turn.revision))
-        turn.revision += 1
-        turn.apologising, turn.failure, turn.complete, turn.asked = True, reason, True, True
-        turn.sentences, turn.offered, turn.finished_sentences, turn.fraction = [APOLOGY], 0, 0, 0.0
-        self._event(turn, Sentence(turn.number, turn.revision, 0, APOLOGY, last=True, at_s=self._now_s))
-        self._release(turn)
-        self._advance()
-        self._finish_if_heard(turn)
-
-    def _finish(self, turn: Turn, outcome: Outcome, failure: str = "") -> None:
-        del self._turns[turn.number]
-        if turn is self._open:
-            self._close_speech()
-        if outcome != "answered":
-            self._do(CancelWork(turn.number, EVERY_REVISION))
-        self._remember(turn)
-        self._log(turn, outcome, failure)
-        finished = TurnFinished(turn.number, self._now_s, outcome, failure)
-        if turn.client != ROOM:
-            self._do(Tell(turn.client, finished))
-        if turn.is_aloud:
-            self._do(Publish(finished))
-            self._do(Notify("vad", finished))
-            self._line.remove(turn)
-            self._advance()
-
-    def _remember(self, turn: Turn) -> None:
-        """What was heard becomes part of the conversation."""
-        if turn.kind in (Kind.SPEECH, Kind.ASK) and turn.text and not turn.apologising:
-            answer, cut_off = turn.heard()
-            if answer:
-                self.histories.add(turn.client, Exchange(turn.text, answer, cut_off))
-
-    def _log(self, turn: Turn, outcome: Outcome, failure: str) -> None:
-        """One line a turn; what was said only where config.toml wants it."""
-        words = f': "{turn.text}" → "{turn.heard()[0]}"' if self._log_words else ""
-        log.info("turn %d %s%s%s", turn.number, outcome, f" ({failure})" if failure else "", words)
-
-    def _event(self, turn: Turn, message: AnyMessage) -> None:
-        """Show a step of the turn: to its client, or to the watchers once the revision is final."""
-        if turn.client != ROOM:
-            self._do(Tell(turn.client, message))
-        elif turn.ended:
-            self._do(Publish(message))
-        else:
-            turn.held.append(message)
-
     def _tell_vad_next(self) -> None:
         if self._open is not None and self._orphan_ends_s is not None:
             # a successor: it hears the open turn again, as a new revision of it
@@ -526,13 +328,6 @@ class Turns:
     def _new_number(self) -> int:
         self._last_number += 1
         return self._last_number
-
-    def _do(self, action: Action) -> None:
-        self._actions.append(action)
-
-    def _drain(self) -> list[Action]:
-        actions, self._actions = self._actions, []
-        return actions
 
 
 _HANDLERS: dict[type[AnyMessage], Callable[[Turns, Turn, Any], None]] = {

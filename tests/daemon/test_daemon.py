@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.config import Config
+from assistant.daemon.answers import APOLOGY
 from assistant.daemon.daemon import LOADING_S, SILENT_S, Daemon
-from assistant.daemon.turns import APOLOGY
 from assistant.messages import (
     STAGES,
     AnyMessage,

@@ -10,17 +10,10 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from assistant.daemon.answers import APOLOGY, EVERY_REVISION, SENTENCES_AHEAD
 from assistant.daemon.history import ROOM
 from assistant.daemon.turn import Action, CancelWork, Enqueue, Notify, Publish, Tell
-from assistant.daemon.turns import (
-    APOLOGY,
-    EVERY_REVISION,
-    MOST_TURNS,
-    SENTENCES_AHEAD,
-    VAD_BACK_WITHIN_S,
-    VAD_RESUMES_WITHIN_S,
-    Turns,
-)
+from assistant.daemon.turns import MOST_TURNS, VAD_BACK_WITHIN_S, VAD_RESUMES_WITHIN_S, Turns
 from assistant.errors import AnswerError, QueueFull
 from assistant.messages import (
     AnyMessage,

@@ -113,6 +113,7 @@ class Assistant:
         self._link = link
         self._config = config
         self._own = own
+        self._closed = False
         self._turn = 0  # the request whose messages are still to come
 
     @classmethod
@@ -151,6 +152,8 @@ class Assistant:
 
         Earlier questions of this object are remembered.  Raises `AnswerError`, `QueueFull`, `DaemonError`.
         """
+        if not clean_question(question):
+            raise AnswerError("The question is empty; ask something in words.")
         for message in self._messages(Ask(question)):
             if isinstance(message, Token):
                 yield message.text
@@ -195,6 +198,7 @@ class Assistant:
 
     def close(self) -> None:
         """Detach; a daemon of one's own ends."""
+        self._closed = True
         self._link.close()
         if self._own is not None:
             self._own.stop()
@@ -209,6 +213,8 @@ class Assistant:
 
     def _messages(self, request: AnyMessage) -> Generator[AnyMessage, None, None]:
         """All messages of the turn that `request` becomes."""
+        if self._closed:
+            raise DaemonError("This Assistant is closed; open another with Assistant.open().")
         self._stop()
         self._link.post(request, confirm=True)
         come: deque[AnyMessage] = deque()

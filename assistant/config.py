@@ -148,7 +148,7 @@ def parse(document: dict[str, Any], path: Path) -> Config:
 
 def places() -> tuple[Path, ...]:
     """Where config.toml is looked for without --config: the user's, the system's, the checkout's."""
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))
     return (home / "assistant" / "config.toml", Path("/etc/assistant/config.toml"), CHECKOUT / "config.toml")
 
 
@@ -163,7 +163,9 @@ def models_folder(config: Config) -> Path:
         return Path(config.models.folder)
     if (CHECKOUT / "models").is_dir():
         return CHECKOUT / "models"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "assistant" / "models"
+    return (
+        Path(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")) / "assistant" / "models"
+    )
 
 
 def socket_path(config: Config) -> Path:

@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from assistant.audio.card_link import CARD_PREFIX, MICROPHONE_SOCKET, SPEAKER_SOCKET, Door
+from assistant.audio.card_link import MICROPHONE_SOCKET, SPEAKER_SOCKET, Door, microphone_name, speaker_name
 from assistant.audio.card_microphone import CardMicrophoneSide
 from assistant.audio.card_speaker import CardSpeakerSide
 from assistant.audio.pipes import is_pipe
@@ -35,8 +35,8 @@ class SoundCard:
         if speaker and not is_pipe(microphone) and _is_same_file(microphone, speaker):
             raise AudioError(f"{speaker} is the microphone's file already; name another for the speaker.")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.microphone_name = f"{CARD_PREFIX}{folder / MICROPHONE_SOCKET}"
-        self.speaker_name = f"{CARD_PREFIX}{folder / SPEAKER_SOCKET}"
+        self.microphone_name = microphone_name(folder)
+        self.speaker_name = speaker_name(folder)
         self.started_at_s = 0.0
         """The moment 0, in seconds of CLOCK_MONOTONIC, once started."""
         with contextlib.ExitStack() as undo:

@@ -41,6 +41,16 @@ LARGEST_PACKET_BYTES = 65_536
 CONNECT_S = 5.0
 
 
+def microphone_name(folder: Path) -> str:
+    """What workers call the microphone of the card that has its sockets in `folder`."""
+    return f"{CARD_PREFIX}{folder / MICROPHONE_SOCKET}"
+
+
+def speaker_name(folder: Path) -> str:
+    """What workers call its speaker."""
+    return f"{CARD_PREFIX}{folder / SPEAKER_SOCKET}"
+
+
 def connect(path: str) -> socket.socket:
     """The worker's end of the card's socket at `path`.  Raises `AudioError`."""
     link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -61,11 +61,10 @@ class KeptSound:
         self._closed = False
         self.settled = 0
 
-    def append(self, pcm: Int16, at_s: float, *, patient: bool) -> None:
+    def append(self, pcm: Int16, at_s: float) -> None:
         """Add sound that was captured until `at_s`.
 
-        When too much is kept the oldest goes; with `patient`, only what some worker got, and the rest is
-        waited for.
+        When too much is kept the oldest goes, but only what some worker got; the rest is waited for.
         """
         if not pcm.size:
             return
@@ -76,7 +75,7 @@ class KeptSound:
             self._changed.notify_all()
             while self._pieces and self._end - self._pieces[0].end >= MOST_KEPT_S * RATE_HZ:
                 oldest = self._pieces[0]
-                if patient and oldest.end > self._handed_out and not self._closed:
+                if oldest.end > self._handed_out and not self._closed:
                     self._changed.wait()
                 else:
                     self._pieces.popleft()
@@ -201,15 +200,15 @@ class CardMicrophoneSide:
             at_s = self._started_at_s + captured / (RATE_HZ * self._speed)
             if self._closing.wait(max(0.0, at_s - time.monotonic())):
                 return
-            self._kept.append(frame, at_s, patient=False)
+            self._kept.append(frame, at_s)
 
     def _feed_stream(self, pipe: PipeReader) -> None:
         stream = WavStreamReader(pipe)
         convert = ToMono16k(stream.rate_hz, stream.channels)
         longest = int(stream.rate_hz * LONGEST_PIECE_S)
         while len(samples := stream.read(longest)):
-            self._kept.append(convert.feed(samples), time.monotonic(), patient=True)
-        self._kept.append(convert.end(), time.monotonic(), patient=True)
+            self._kept.append(convert.feed(samples), time.monotonic())
+        self._kept.append(convert.end(), time.monotonic())
 
 
 def _frames(sound: Iterable[Int16]) -> Iterator[Int16]:

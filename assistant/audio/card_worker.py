@@ -144,6 +144,8 @@ class CardSpeaker:
 
     def played(self) -> int:
         with self._changed:
+            if self._gone:
+                raise self._lost()
             return self._written - self._pending()
 
     def pending(self) -> int:

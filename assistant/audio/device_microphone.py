@@ -16,6 +16,10 @@ from assistant.errors import AudioError
 MOST_WAITING_FRAMES = 500
 """Ten seconds: what sound may pile up before the oldest is dropped."""
 CLOSE_S = 1.0
+FIRST_FRAME_S = 10.0
+"""How long a microphone may take to start; PulseAudio has been seen to take 1.5 s."""
+NEXT_FRAME_S = 3.0
+"""PortAudio does not always notice that a microphone is pulled out; silent for so long, it is gone."""
 
 
 class DeviceMicrophone:
@@ -39,18 +43,23 @@ class DeviceMicrophone:
         self._closing = False
         self.position = 0
         self.captured_at_s = 0.0
-        self.dropped_frames = 0
-        """Frames that nobody read in time."""
+        self._patience_s = FIRST_FRAME_S
         self._listening = threading.Thread(target=self._listen, name="microphone", daemon=True)
         self._listening.start()
 
     def read(self, timeout_s: float) -> bytes | None:
         with self._came:
-            if not self._came.wait_for(lambda: self._frames or self._failure, timeout_s):
-                return None
+            # only what was waited for here counts: the whole program may have been suspended in between
+            wait_s = min(timeout_s, self._patience_s)
+            if not self._came.wait_for(lambda: self._frames or self._failure, wait_s):
+                self._patience_s -= wait_s
+                if self._patience_s > 0:
+                    return None
+                self._failure = devices.gone(self._device)
             if not self._frames:
                 assert self._failure
                 raise self._failure
+            self._patience_s = NEXT_FRAME_S
             frame, self.captured_at_s = self._frames.popleft()
             self.position += FRAME_SAMPLES
             return frame
@@ -94,7 +103,6 @@ class DeviceMicrophone:
             while len(self._frames) > MOST_WAITING_FRAMES:
                 # the next frame that is read shows the gap in its position
                 self._frames.popleft()
-                self.dropped_frames += 1
                 self.position += FRAME_SAMPLES
             self._came.notify_all()
         return sound[whole:]

@@ -45,6 +45,7 @@ class DeviceSpeaker:
         self._closing = False
         self._running = False
         self._failure: AudioError | None = None
+        self._block_done_s = time.monotonic()
         self._playing = threading.Thread(target=self._play, name="speaker", daemon=True)
         self._playing.start()
         with self._changed:
@@ -62,13 +63,14 @@ class DeviceSpeaker:
                 self._written += len(pcm[:room])
                 pcm = pcm[room:]
                 if len(pcm):
-                    self._changed.wait()
+                    self._changed.wait(ANSWER_S)
                 self._raise_failure()
                 if self._stopping:
                     return
 
     def played(self) -> int:
         with self._changed:
+            self._raise_failure()
             return self._heard.played(time.monotonic())
 
     def pending(self) -> int:
@@ -97,6 +99,11 @@ class DeviceSpeaker:
         self._raise_failure()
 
     def _raise_failure(self) -> None:
+        """The lock is held."""
+        now_s = time.monotonic()
+        # PortAudio does not always notice that a speaker is pulled out: a write to it may never return
+        if self._written > self._heard.played(now_s) and now_s - self._block_done_s >= ANSWER_S:
+            self._failure = self._failure or devices.gone(self._device)
         if self._failure:
             raise self._failure
 
@@ -106,9 +113,9 @@ class DeviceSpeaker:
         try:
             with self._stream:
                 while not self._closing:
+                    if self._stopping:
+                        start = self._drop()
                     with self._changed:
-                        if self._stopping:
-                            start = self._drop()
                         sound = self._queued[: self._block_samples]
                         self._queued = self._queued[len(sound) :]
                         self._changed.notify_all()
@@ -119,6 +126,7 @@ class DeviceSpeaker:
                     at_s = time.monotonic() + (in_buffer - self._block_samples) / self.rate_hz
                     blocks += 1
                     with self._changed:
+                        self._block_done_s = time.monotonic()
                         if len(sound):
                             self._heard.add(start, len(sound), at_s)
                             start += len(sound)
@@ -131,12 +139,16 @@ class DeviceSpeaker:
                 self._changed.notify_all()
 
     def _drop(self) -> int:
-        """Silence at once; the number that the next sample has.  The lock is held."""
+        """Silence at once; the number that the next sample has."""
+        # without the lock: a speaker that was pulled out may never answer
         self._stream.abort()
+        silent_s = time.monotonic()
         self._stream.start()
-        heard = self._heard.played(time.monotonic())
-        self._heard.cut(heard)
-        self._queued = self._queued[:0]
-        self._written = heard
-        self._stopping = False
+        with self._changed:
+            heard = self._heard.played(silent_s)
+            self._heard.cut(heard)
+            self._queued = self._queued[:0]
+            self._written = heard
+            self._stopping = False
+            self._changed.notify_all()
         return heard

@@ -6,6 +6,7 @@ is never part of a name; two cards of the same make are told apart by where they
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import difflib
 import os
@@ -191,6 +192,9 @@ def load_portaudio() -> ModuleType:
         raise AudioError(
             "Sound devices cannot be used because PortAudio is missing; run `sudo apt install libportaudio2`."
         ) from None
+    # closing what blocks would keep the process for ever; the system closes it all the same
+    if hasattr(sounddevice, "_exit_handler"):
+        atexit.unregister(sounddevice._exit_handler)
     module: ModuleType = sounddevice
     return module
 

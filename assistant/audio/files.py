@@ -17,11 +17,15 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from assistant.audio.pipes import STANDARD, standard
 from assistant.audio.resampling import ToMono16k
 from assistant.audio.wav import Samples, WavStreamReader, WavStreamWriter
 from assistant.errors import AudioError
 
 BLOCK_S = 0.5
+MOST_FRAMES = 2**36
+"""As many as a FLAC file can name, weeks of sound; libsndfile's 2**63 - 1 means that it does not know."""
+STANDARD_OUTPUT = (STANDARD, "/dev/stdout")
 
 Int16 = npt.NDArray[np.int16]
 
@@ -41,33 +45,39 @@ def blocks(path: Path) -> Iterator[Int16]:
 
 
 def duration_s(path: Path) -> float:
-    """How long the sound of `path` lasts, in seconds, as the file itself says.  Raises `AudioError`."""
+    """How long the sound of `path` lasts, in seconds: as the file says, or counted where it does not.
+
+    Raises `AudioError`.
+    """
     sound = _open_file(path)
     with sound:
-        if sound.frames:
+        if 0 < sound.frames < MOST_FRAMES:
             return float(sound.frames / sound.samplerate)
     rate_hz, _, pieces = _open(path)
     return sum(len(piece) for piece in pieces) / rate_hz
 
 
 def write_wav(path: Path, pcm: Int16, rate_hz: int) -> None:
-    """Write mono `pcm`, shape (n,), to `path`: all of it, or nothing and an `AudioError`."""
-    target = path.resolve()
-    # what is no file, such as /dev/stdout or a FIFO, cannot be replaced by one
-    in_place = target.exists() and not target.is_file()
-    beside = target if in_place else target.with_name(f".{target.name}.{os.getpid()}.part")
+    """Write mono `pcm`, shape (n,), to `path`, or to standard output for "-": all of it, or an `AudioError`.
+
+    A file is replaced in one go, and after an error what it was before.
+    """
     try:
-        try:
-            with FileIO(beside, "wb") as raw:
-                writer = WavStreamWriter(raw, rate_hz)
-                writer.write(pcm)
-                writer.close()
-            if not in_place:
+        if str(path) in STANDARD_OUTPUT:
+            _write(standard(1), pcm, rate_hz)
+        elif path.exists() and not path.is_file():
+            # a FIFO or a device cannot be replaced by a file
+            _write(path, pcm, rate_hz)
+        else:
+            target = path.resolve()
+            beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+            try:
+                _write(beside, pcm, rate_hz)
                 beside.replace(target)
-        except BaseException:
-            if not in_place:
+            finally:
                 beside.unlink(missing_ok=True)
-            raise
+    except AudioError:
+        raise
     except OSError as error:
         raise AudioError(
             f"{path} cannot be written: {error.strerror}; make room or choose another place."
@@ -132,6 +142,13 @@ def _stream_pieces(path: Path, block: int) -> Iterator[Samples]:
         stream = WavStreamReader(raw)
         while len(samples := stream.read(block)):
             yield samples
+
+
+def _write(place: Path | int, pcm: Int16, rate_hz: int) -> None:
+    with FileIO(place, "wb") as raw:
+        writer = WavStreamWriter(raw, rate_hz)
+        writer.write(pcm)
+        writer.close()
 
 
 def _converted(pieces: Iterable[Samples], converter: ToMono16k) -> Iterator[Int16]:

@@ -10,6 +10,7 @@ import errno
 import os
 import select
 import stat
+import sys
 import time
 from io import FileIO
 
@@ -33,16 +34,30 @@ def is_pipe(name: str) -> bool:
         return False
 
 
+def standard(number: int) -> int:
+    """A descriptor of one's own for standard input (0) or output (1).  Raises `AudioError`."""
+    name, stream = (("input", sys.stdin), ("output", sys.stdout))[number]
+    try:
+        # what was closed from the start may by now be the number of another file
+        if stream is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        fd = os.dup(number)
+    except OSError as error:
+        raise AudioError(
+            f"Standard {name} cannot be used: {error.strerror}; connect it to a file or a program."
+        ) from None
+    if os.isatty(fd):
+        os.close(fd)
+        raise AudioError(f"Standard {name} is a terminal, not sound; connect it to a file or a program.")
+    return fd
+
+
 class PipeReader:
     """A FIFO, or standard input for "-", for `WavStreamReader`.  Raises `AudioError`."""
 
     def __init__(self, name: str) -> None:
         if name == STANDARD:
-            if os.isatty(0):
-                raise AudioError(
-                    "Standard input is a terminal, not sound; pipe a WAV stream into this command."
-                )
-            self._fd = os.dup(0)
+            self._fd = standard(0)
         else:
             try:
                 # without O_NONBLOCK, opening would wait for a writer
@@ -142,9 +157,7 @@ def open_writer(name: str) -> RawWriter:
     """The file or FIFO `name`, or standard output for "-", for a WAV stream.  Raises `AudioError`."""
     try:
         if name == STANDARD:
-            if os.isatty(1):
-                raise AudioError("Standard output is a terminal; send the sound to a file or a program.")
-            fd = os.dup(1)
+            fd = standard(1)
             return FileIO(fd, "wb") if stat.S_ISREG(os.fstat(fd).st_mode) else PipeWriter(fd)
         return PipeWriter(name) if is_pipe(name) else FileIO(name, "wb")
     except AudioError:

@@ -23,8 +23,8 @@ class Speaker(Protocol):
     """Plays mono int16 at `rate_hz`.
 
     Samples are numbered from 0 at opening; those that `stop` dropped give their numbers back, so the next
-    sample to be written always has the number `played() + pending()`.  All but `close` raise `AudioError`
-    once the speaker is gone.
+    sample to be written always has the number `played() + pending()`.  All but `heard_at_s` and
+    `close` raise `AudioError` once the speaker is gone.
     """
 
     @property

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from assistant import __version__
 from assistant.errors import AssistantError
 from assistant.service import Stop, stop_on_sigterm
 
@@ -33,6 +34,9 @@ EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; gives back its exit code.  A user's error is one sentence on standard error."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by whoever started us
+            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the process lives
     words = _parser().parse_args(argv)
     if words.command is None:
         words.module = _module("text" if words.text else "speak")
@@ -64,10 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _discard_output()
         return 128 + signal.SIGPIPE
     except OSError as error:
-        if error.errno != errno.ENOSPC or words.debug:
+        if words.debug:
             raise
-        _discard_output()
-        print("assistant: The disk is full; make room on it, then run this again.", file=sys.stderr)
+        if error.errno == errno.ENOSPC:
+            _discard_output()
+            print("assistant: The disk is full; make room on it, then run this again.", file=sys.stderr)
+        else:
+            print(f"assistant: The system refused ({error}); --debug shows where.", file=sys.stderr)
         return 1
 
 
@@ -85,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="use this config.toml")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--debug", action="store_true", help="log everything, and show tracebacks")
     parser.add_argument("--text", action="store_true", help="type instead of speaking")
     commands = parser.add_subparsers(dest="command", metavar="command")

@@ -11,7 +11,7 @@ HELP = "ask one question and print the answer"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("question", help='the question, or "-" to read it from standard input')
+    parser.add_argument("question", nargs="+", help='the question, or "-" to read it from standard input')
     parser.add_argument("--json", action="store_true", help="one line of JSON with the times it took")
 
 
@@ -22,7 +22,9 @@ def run(words: argparse.Namespace) -> int:
     from assistant.client import Assistant
     from assistant.text.clean import clean_question, printable
 
-    question = sys.stdin.buffer.read().decode(errors="replace") if words.question == "-" else words.question
+    question = " ".join(words.question)
+    if question == "-":
+        question = sys.stdin.buffer.read().decode(errors="replace")
     if not clean_question(question):
         raise AnswerError('The question is empty; write it in quotes: assistant ask "What is two plus two?"')
     opened_s = time.monotonic()

@@ -68,10 +68,12 @@ def _stages(names: str) -> list[Stage] | None:
 def _on_card(config: Config, folder: Path) -> Audio:
     import msgspec
 
+    from assistant.audio.card_link import microphone_name, speaker_name
+
     return msgspec.structs.replace(
         config.audio,
-        microphone=f"card:{folder / 'microphone.sock'}",
-        speaker=f"card:{folder / 'speaker.sock'}",
+        microphone=microphone_name(folder),
+        speaker=speaker_name(folder),
         half_duplex=False,  # a recording cannot hear the answer
     )
 

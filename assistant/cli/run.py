@@ -45,6 +45,7 @@ def run(words: argparse.Namespace) -> int:
             try:
                 show = Show(words.json, sys.stderr if words.speaker == "-" else sys.stdout)
                 _answer_all(daemon.connect("watcher"), card, show)
+                show.end()
             finally:
                 daemon.stop()
         finally:
@@ -90,6 +91,7 @@ class Show:
         self._as_json = as_json
         self._out = out
         # of each turn what is shown when it is done: the next one is heard before this one has been answered
+        self._shown = 0
         self._blocks: dict[int, list[str]] = {}
 
     def listening(self, since_s: float) -> None:
@@ -115,8 +117,14 @@ class Show:
             if event["event"] == "done":
                 if block := self._blocks.pop(turn, None):
                     failed = [f"  failed: {text}"] if text else []
+                    self._shown += 1
                     self._line("\n".join([f"Turn {turn}", *block, *self.timeline.lines(turn), *failed]))
                 self.timeline.forget(turn)
+
+    def end(self) -> None:
+        """The recording is over and everything is answered."""
+        if not self._as_json and not self._shown:
+            self._line("No speech was heard.")
 
     def _line(self, text: str) -> None:
         print(text, file=self._out, flush=True)

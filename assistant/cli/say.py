@@ -12,7 +12,9 @@ HELP = "speak text, or write it to a file"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("spoken", metavar="text", help='what to say, or "-" to read it from standard input')
+    parser.add_argument(
+        "spoken", nargs="+", metavar="text", help='what to say, or "-" to read it from standard input'
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -26,14 +28,13 @@ def run(words: argparse.Namespace) -> int:
     from assistant.client import Assistant
     from assistant.text.clean import clean_question
 
-    text = sys.stdin.buffer.read().decode(errors="replace") if words.spoken == "-" else words.spoken
+    text = " ".join(words.spoken)
+    if text == "-":
+        text = sys.stdin.buffer.read().decode(errors="replace")
     if not clean_question(text):
         raise AnswerError('There is nothing to say: write the text in quotes: assistant say "Hello."')
-    output = words.output
-    if output == Path("-"):
-        if sys.stdout.isatty():
-            raise AudioError("Standard output is a terminal; send the sound to a file or a program.")
-        output = Path("/dev/stdout")
+    if words.output == Path("-") and sys.stdout.isatty():
+        raise AudioError("Standard output is a terminal; send the sound to a file or a program.")
     with Assistant.open(words.config, workers=["tts"], debug=words.debug) as assistant:
-        assistant.say(text, output)
+        assistant.say(text, words.output)
     return 0

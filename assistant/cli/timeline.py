@@ -64,12 +64,13 @@ class Timeline:
         return []
 
     def lines(self, turn: int) -> list[str]:
-        """The turn's timeline: milliseconds after the end of speech."""
+        """The turn's timeline, as it happened: milliseconds after the end of speech."""
         times = self._times.get(turn, {})
         zero = times.get("speech_end")
         if zero is None:
             return []
-        return [f"  {1000 * (times[key] - zero):7.0f} ms  {name}" for key, name in STEPS if key in times]
+        steps = sorted((times[key], name) for key, name in STEPS if key in times)
+        return [f"  {1000 * (at_s - zero):7.0f} ms  {name}" for at_s, name in steps]
 
     def forget(self, turn: int) -> None:
         """The turn is done and shown."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 HELP = "print the words in a recording"
@@ -29,6 +30,8 @@ def run(words: argparse.Namespace) -> int:
             segments.append(segment)
             if not words.json:
                 print(printable(segment.text), flush=True)
+    if not segments:
+        print("assistant: No speech was heard in it.", file=sys.stderr)
     if words.json:
         text = " ".join(segment.text for segment in segments)
         parts = [msgspec.to_builtins(segment) for segment in segments]

@@ -57,6 +57,7 @@ class Daemon:
         )
         self._to_do: deque[Action] = deque()
         self._acting = False
+        self._said: dict[Stage, str] = {}  # why a stage cannot work, as far as it has been logged
         self._states: dict[Stage, StageState] = {stage: StageState(stage, "gone") for stage in STAGES}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -162,8 +163,19 @@ class Daemon:
 
     def _set_state(self, state: StageState) -> None:
         self._states[state.stage] = state
-        level = logging.WARNING if state.detail else logging.INFO
-        log.log(level, "%s %s %s", state.stage, state.state, state.detail)
+        if not state.detail:
+            log.log(
+                logging.INFO if state.state == "ready" else logging.DEBUG,
+                "%s is %s",
+                state.stage,
+                state.state,
+            )
+        elif state.detail != self._said.get(
+            state.stage
+        ):  # once, however often the next worker finds the same
+            log.warning("%s cannot work: %s", state.stage, state.detail)
+        if state.detail or state.state == "ready":
+            self._said[state.stage] = state.detail
         for peer in self.broker.peers():
             if peer.role in ("client", "watcher"):
                 self.broker.tell(peer.number, state)

@@ -198,3 +198,15 @@ def test_a_daemon_that_dies_is_an_error(tmp_path: Path) -> None:
     with Assistant.open(path) as assistant:  # what was left behind does not matter
         assert not assistant.is_attached
         assert answer(assistant, CAPITAL) == BERLIN
+
+
+def test_an_empty_question_is_said_to_be_one(running: Path) -> None:
+    with Assistant.open(running) as assistant, pytest.raises(AnswerError, match="empty"):
+        list(assistant.ask(" \0 "))
+
+
+def test_a_closed_assistant_says_so(running: Path) -> None:
+    with Assistant.open(running) as assistant:
+        pass
+    with pytest.raises(DaemonError, match="closed"):
+        list(assistant.ask(CAPITAL))

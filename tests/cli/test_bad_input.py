@@ -73,7 +73,7 @@ def test_silence_has_no_words_however_long(running: Path, tmp_path: Path) -> Non
         )
         file.truncate(44 + size)
     done = assistant("transcribe", tmp_path / "night.wav", config=running)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "assistant: No speech was heard in it.\n")
 
 
 # ---------------------------------------------------------------- words

@@ -34,10 +34,21 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield config
 
 
-@pytest.mark.parametrize(("words", "stdin"), [([CAPITAL], ""), (["-"], CAPITAL + "\n")])
+@pytest.mark.parametrize(
+    ("words", "stdin"), [([CAPITAL], ""), (["-"], CAPITAL + "\n"), (CAPITAL.split(), "")]
+)
 def test_ask(words: list[str], stdin: str, running: Path) -> None:
     done = assistant("ask", *words, stdin=stdin, config=running)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{BERLIN}\n", "")
+
+
+def test_other_models_than_the_running_daemon_has(running: Path, tmp_path: Path) -> None:
+    """--config that asks for other settings of a model is not answered by a daemon that has not got them."""
+    other = tmp_path / "config.toml"
+    other.write_text(running.read_text() + "\n[llm]\nmax_tokens = 2\n")
+    done = assistant("ask", CAPITAL, config=other)
+    assert done.returncode == 0
+    assert len(done.stdout) < len(BERLIN)
 
 
 def test_ask_with_times(running: Path) -> None:

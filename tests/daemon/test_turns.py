@@ -255,6 +255,20 @@ def test_a_noise_is_forgotten(room: Room) -> None:
     assert room.turns.turns() == []
 
 
+@pytest.mark.parametrize("words", [False, True])
+def test_the_log_has_words_only_where_wanted(words: bool, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    room = Room()
+    room.turns = Turns(TTL_S, log_words=words)
+    room.turns.stage_joined("vad")
+    room.speaks()
+    room.answers("Because.")
+    room.is_heard(0)
+    assert room.finished() == [(1, "answered")]
+    assert "turn 1 answered" in caplog.text
+    assert ("Why?" in caplog.text, "Because." in caplog.text) == (words, words)
+
+
 def test_speech_that_crosses_the_end_of_an_orphaned_turn_is_a_turn_of_its_own(room: Room) -> None:
     """vad's successor begins the open turn anew just when the daemon has given it up."""
     room.starts()

@@ -19,6 +19,7 @@ import pytest
 import soundfile
 
 from assistant.audio.card import SoundCard
+from assistant.audio.card_link import microphone_name, speaker_name
 from assistant.audio.files import write_wav
 from assistant.audio.microphone import Microphone, open_microphone
 from assistant.audio.speaker import Speaker, open_speaker
@@ -174,8 +175,9 @@ def test_a_worker_learns_that_the_card_is_gone(tmp_path: Path, noise: Noise) -> 
         hear(microphone)
     with pytest.raises(AudioError, match="went away"):
         speaker.write(noise(16_000))
-    with pytest.raises(AudioError, match="went away"):
-        speaker.stop()
+    for use in (speaker.stop, speaker.played, speaker.pending):
+        with pytest.raises(AudioError, match="went away"):
+            use()
     microphone.close()
     speaker.close()
     assert not list((tmp_path / "card").iterdir())
@@ -212,6 +214,19 @@ def test_a_fifo_is_heard_as_it_is_written(open_card: OpenCard, fifo: Path, noise
         assert not card.microphone_ended.is_set()
     assert hear(microphone).size == 0
     assert card.microphone_ended.wait(DEADLINE_S)
+    microphone.close()
+
+
+def test_a_recording_waits_for_its_reader_and_loses_nothing(tmp_path: Path, open_card: OpenCard) -> None:
+    # 400 s, more than a card keeps for a worker that is not there
+    pcm = (np.arange(400 * 16_000) % 30_011).astype(np.int16)
+    card = open_card(recording(tmp_path, pcm), speed=1_000.0)
+    card.start()
+    microphone = open_microphone(card.microphone_name)
+    heard = [hear(microphone, 3_200)]
+    assert not card.microphone_ended.wait(1), "all was heard before it was read"
+    heard.append(hear(microphone))
+    assert np.array_equal(np.concatenate(heard), pcm)
     microphone.close()
 
 
@@ -267,7 +282,7 @@ def test_closing_waits_for_nobody(tmp_path: Path) -> None:
     begun_s = time.monotonic()
     card.close()
     card.close()
-    assert time.monotonic() - begun_s < 1
+    assert time.monotonic() - begun_s < 5
     microphone.close()
 
     never_started = SoundCard(str(tmp_path / "in"), "", 16_000, folder=tmp_path / "card")
@@ -366,21 +381,21 @@ def test_stop_is_silent_at_once_and_gives_numbers_back(
     card.start()
     speaker = open_speaker(card.speaker_name, 16_000)
     pcm = noise(32_000)
-    took_s, heard, begins = [], [], []
+    late, heard, begins = [], [], []
     for _ in range(4):
         begins.append(speaker.played())
         writing = run(lambda: speaker.write(pcm))
         until(lambda: speaker.played() > begins[-1] + 800)
-        before_s = time.monotonic()
+        before = speaker.played()
         speaker.stop()
-        took_s.append(time.monotonic() - before_s)
+        late.append(speaker.played() - before)
         writing.join(DEADLINE_S)
         assert not writing.is_alive(), "a stopped write returns"
         assert speaker.pending() == 0
         heard.append(speaker.played())
         stopped_at = (time.monotonic() - card.started_at_s) * 16_000
-    # a busy machine may hold up one of them
-    assert min(took_s) < 0.05
+    # 50 ms; a busy machine may hold up one of them
+    assert min(late) < 800
     last = speaker.heard_at_s(heard[-1] - 1)
     assert last * 16_000 <= card.started_at_s * 16_000 + stopped_at
     speaker.close()
@@ -484,7 +499,7 @@ def test_a_reader_that_does_not_read_holds_nobody_up(tmp_path: Path, fifo: Path,
     speaker.close()
     before_s = time.monotonic()
     card.close()
-    assert time.monotonic() - before_s < 3
+    assert time.monotonic() - before_s < 5
     os.close(reader)
 
 
@@ -535,3 +550,41 @@ def test_standard_input_and_output(tmp_path: Path, noise: Noise, to_file: bool) 
         )
     sound = read(out)
     assert np.array_equal(sound[sound != 0], pcm)
+
+
+CLOSED = """
+import sys
+from pathlib import Path
+from assistant.audio.card import SoundCard
+from assistant.errors import AudioError
+# takes the number of what was closed
+other = open("/dev/null", "r+b")
+try:
+    SoundCard(sys.argv[2], sys.argv[3], 16_000, folder=Path(sys.argv[1]))
+except AudioError as error:
+    print(error, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("close", "microphone", "speaker", "name"),
+    [("<&-", "-", "", "input"), (">&-", "microphone.wav", "-", "output")],
+)
+def test_standard_input_or_output_that_is_closed_is_said(
+    tmp_path: Path, noise: Noise, close: str, microphone: str, speaker: str, name: str
+) -> None:
+    if microphone != "-":
+        microphone = str(recording(tmp_path, noise(100)))
+    command = ["sh", "-c", f'exec "$@" {close}', "sh", sys.executable, "-c", CLOSED, str(tmp_path / "card")]
+    ran = subprocess.run(
+        [*command, microphone, speaker], stderr=subprocess.PIPE, text=True, check=True, timeout=30
+    )
+    assert ran.stderr.startswith(f"Standard {name} cannot be used: Bad file descriptor; ")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_cards_names_are_known_from_its_folder(tmp_path: Path, noise: Noise) -> None:
+    card = SoundCard(str(recording(tmp_path, noise(100))), "", 16_000, folder=tmp_path / "card")
+    assert card.microphone_name == microphone_name(tmp_path / "card")
+    assert card.speaker_name == speaker_name(tmp_path / "card")
+    card.close()

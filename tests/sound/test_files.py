@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import resource
 import stat
@@ -97,6 +98,20 @@ def test_a_wav_file_whose_recorder_was_killed_gives_its_sound(
         path.write_bytes(content)
         assert np.array_equal(np.concatenate(list(blocks(path))), noise(20_000))
         assert duration_s(path) == 1.25
+
+
+def test_a_flac_file_that_does_not_know_its_length_is_counted(
+    tmp_path: Path, noise: Callable[[int], Int16]
+) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, noise(20_000), 16_000)
+    content = bytearray(path.read_bytes())
+    # the last 36 bits of the 8 bytes behind the sizes of blocks and frames
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    assert duration_s(path) == 1.25
+    assert np.array_equal(np.concatenate(list(blocks(path))), noise(20_000))
 
 
 @pytest.mark.parametrize(
@@ -211,3 +226,52 @@ def test_a_disk_that_is_full_leaves_the_old_file(tmp_path: Path, noise: Callable
 def test_a_place_that_cannot_be_written(tmp_path: Path, target: str, reason: str) -> None:
     with pytest.raises(AudioError, match=f"cannot be written: {reason}"):
         write_wav(tmp_path / target, np.ones(100, np.int16), 16_000)
+
+
+WRITE = """
+import sys
+from pathlib import Path
+import numpy as np
+from assistant.audio.files import write_wav
+from assistant.errors import AudioError
+try:
+    # more than a pipe takes at once
+    write_wav(Path(sys.argv[1]), np.arange(1, 100_001).astype(np.int16), 16_000)
+except AudioError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1"])
+def test_standard_output_may_be_a_pipe_or_a_file(tmp_path: Path, name: str) -> None:
+    command = [sys.executable, "-c", WRITE, name]
+    out = tmp_path / "out.wav"
+    with out.open("wb") as file:
+        subprocess.run(command, stdout=file, check=True, timeout=30)
+    piped = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=30).stdout
+    assert out.read_bytes()[44:] == piped[44:]
+    for sound in (out, io.BytesIO(piped)):
+        samples, rate_hz = soundfile.read(sound, dtype="int16")
+        assert rate_hz == 16_000
+        assert np.array_equal(samples, np.arange(1, 100_001).astype(np.int16))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.wav"]
+
+
+def test_a_fifo_is_written_to(fifo: Path, tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", WRITE, str(fifo)]) as writer:
+        samples, _ = soundfile.read(io.BytesIO(fifo.read_bytes()), dtype="int16")
+    assert writer.returncode == 0
+    assert np.array_equal(samples, np.arange(1, 100_001).astype(np.int16))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["fifo"]
+
+
+def test_standard_output_that_cannot_take_sound_is_said() -> None:
+    command = [sys.executable, "-c", WRITE, "-"]
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    ran = subprocess.run(closed, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert ran.stderr.startswith("Standard output cannot be used: Bad file descriptor; ")
+    for_a_terminal, terminal = os.openpty()
+    ran = subprocess.run(command, stdout=terminal, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert ran.stderr.startswith("Standard output is a terminal, not sound; ")
+    os.close(terminal)
+    os.close(for_a_terminal)

@@ -142,3 +142,30 @@ def test_a_missing_speaker_is_said_and_looked_for_again(tmp_path: Path) -> None:
         player.play(clip)
         assert clip.over.wait(5)
         assert "card" in clip.reasons[0]
+
+
+class Watched(Sound):
+    """A clip that knows when all of it has been written: the player then asks again and again."""
+
+    def __init__(self, pcm: npt.NDArray[np.int16]) -> None:
+        super().__init__(pcm)
+        self.asked = 0
+        self.written = threading.Event()
+
+    def verdict(self) -> Verdict:
+        self.asked += 1
+        if self.asked > 2:
+            self.written.set()
+        return self.may
+
+
+def test_a_speaker_that_goes_away_after_the_last_write_is_said(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "silence.wav", np.zeros(RATE_HZ, np.int16), RATE_HZ)
+    # never started: what is written is not heard
+    card = SoundCard(str(tmp_path / "silence.wav"), "", RATE_HZ, folder=tmp_path / "card")
+    clip = Watched(tone(0.02))
+    Player(card.speaker_name, RATE_HZ).play(clip)
+    assert clip.written.wait(5)
+    card.close()
+    assert clip.over.wait(5)
+    assert clip.reasons == ["The sound card went away; was its command ended?"]

@@ -90,9 +90,11 @@ class VadStage:
         """Half duplex: what comes while the assistant speaks is most of all its own voice."""
         if self._half_duplex and self._speaking:
             self._deaf_frames = ECHO_FRAMES
-        elif self._deaf_frames:
-            self._deaf_frames -= 1
-        return self._deaf_frames > 0
+            return True
+        if not self._deaf_frames:
+            return False
+        self._deaf_frames -= 1
+        return True
 
     def _messages(self, events: list[endpointing.Event]) -> Iterator[AnyMessage]:
         for event in events:

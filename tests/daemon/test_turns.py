@@ -279,7 +279,7 @@ def test_speech_that_crosses_the_end_of_an_orphaned_turn_is_a_turn_of_its_own(ro
     room.pauses()
     room.ends()
     room.is_understood()
-    assert [question.turn for question in room.work(Question)] == [1]
+    assert room.work(Question) == [Question(1, 0, "Why?")]
 
 
 def test_only_the_number_given_out_begins_a_turn(room: Room) -> None:

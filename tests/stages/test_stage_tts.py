@@ -1,0 +1,294 @@
+"""The tts stage on a real socket, with Piper and the tiny voice, on a virtual sound card."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import soundfile
+from stage_hub import CONFIG, PATIENCE_S, Int16, SocketDaemon, posted, silence, until
+
+from assistant.audio.card import SoundCard
+from assistant.audio.formats import RATE_HZ
+from assistant.audio.playback import AUDIBLE
+from assistant.config import Audio
+from assistant.engines.piper import PiperEngine
+from assistant.messages import (
+    AnyMessage,
+    Cancel,
+    Failure,
+    PlaybackStarted,
+    Sentence,
+    Speech,
+    Spoken,
+    TurnEnded,
+)
+from assistant.stages.tts import TtsStage
+
+VOICE = Path(CONFIG.tts.model)
+VOICE_HZ = 22_050
+BERLIN = "The capital of Germany is Berlin."
+MONTHS = "There are twelve months in a year."
+STORY = "Once there was a little robot, and it lived in a small house by the sea, and it counted the birds"
+
+
+class Studio:
+    """The stage, its sound card, and the daemon that gives it sentences."""
+
+    def __init__(self, folder: Path, speaker: str = "", speed: float = 1.0) -> None:
+        soundfile.write(folder / "silence.wav", silence(0.1), RATE_HZ)
+        self._file = folder / "out.wav"
+        self._clock_hz = VOICE_HZ * speed
+        self.card = SoundCard(
+            str(folder / "silence.wav"), str(self._file), VOICE_HZ, speed, folder=folder / "card"
+        )
+        self.card.start()
+        audio = Audio(speaker=speaker or self.card.speaker_name)
+        self.daemon = SocketDaemon(folder / "daemon.sock", msgspec.structs.replace(CONFIG, audio=audio))
+        self.daemon.__enter__()
+        self.link = self.daemon.connect("tts")
+        self.stage = TtsStage(self.link)
+
+    def close(self) -> None:
+        self.daemon.__exit__()
+        self.card.close()
+
+    def give(self, *sentences: Sentence) -> None:
+        """Have the stage take sentences; it may not have played them when this returns."""
+        for sentence in sentences:
+            self.daemon.offer("tts", sentence)
+            delivery = self.link.receive(PATIENCE_S)
+            assert delivery is not None
+            assert delivery.message == sentence
+            for message in self.stage.handle(delivery):
+                self.link.post(message)
+
+    def end_turn(self, turn: int, revision: int = 0) -> None:
+        """What the stage made of the turn may be heard."""
+        self.daemon.notify("tts", TurnEnded(turn, revision, 0.0, 0.0))
+
+    def until_all_is_done(self) -> None:
+        until(lambda: not self.daemon.unfinished("tts"))
+
+    def recorded(self) -> tuple[Int16, list[float]]:
+        """What was heard, without the silence around and within it, and when its audible samples were."""
+        self.card.close()
+        samples: Int16 = soundfile.read(self._file, dtype="int16")[0]
+        audible = np.flatnonzero(np.abs(samples.astype(np.int32)) >= AUDIBLE)
+        times = self.card.started_at_s + audible / self._clock_hz
+        return samples[samples != 0], times.tolist()
+
+
+Open = Callable[..., Studio]
+
+
+@pytest.fixture
+def open_studio(tmp_path: Path) -> Iterator[Open]:
+    studios: list[Studio] = []
+
+    def make(speaker: str = "", speed: float = 1.0) -> Studio:
+        studios.append(Studio(tmp_path, speaker, speed))
+        return studios[-1]
+
+    yield make
+    for studio in studios:
+        studio.close()
+
+
+@pytest.fixture(scope="module")
+def voice() -> PiperEngine:
+    return PiperEngine(VOICE, CONFIG.tts)
+
+
+def said(voice: PiperEngine, text: str) -> Int16:
+    return np.concatenate(list(voice.speak(text)))
+
+
+def spoken(studio: Studio, index: int) -> list[float]:
+    return [s.fraction for s in posted(studio.daemon, Spoken) if s.index == index]
+
+
+def test_an_answer_is_heard_and_told(open_studio: Open, voice: PiperEngine) -> None:
+    """Fractions rise; a sentence is acknowledged behind the last one, not before."""
+    studio = open_studio()
+    kept: list[bool] = []
+
+    def look(message: AnyMessage) -> None:
+        if isinstance(message, Spoken):
+            waiting = [item.payload for item in studio.daemon.broker.queues["tts"]]
+            kept.append(any(isinstance(w, Sentence) and w.index == message.index for w in waiting))
+
+    studio.daemon.owner.when_posted = look
+    before_s = time.monotonic()
+    studio.end_turn(4, 2)
+    studio.give(Sentence(4, 2, 0, BERLIN, last=False), Sentence(4, 2, 1, MONTHS, last=True))
+    studio.until_all_is_done()
+    after_s = time.monotonic()
+    for index in (0, 1):
+        fractions = spoken(studio, index)
+        assert len(fractions) >= 3, "several times a second"
+        assert fractions == sorted(set(fractions))
+        assert fractions[0] > 0
+        assert fractions[-1] == 1.0
+    assert all(kept)
+    assert {(s.turn, s.revision) for s in posted(studio.daemon, Spoken)} == {(4, 2)}
+    assert not posted(studio.daemon, Failure)
+    sound, times = studio.recorded()
+    whole = np.concatenate([said(voice, BERLIN), said(voice, MONTHS)])
+    assert np.array_equal(sound, whole[whole != 0])
+    assert before_s < times[0] < times[-1] < after_s
+
+
+def test_the_start_of_the_sound_has_its_time(open_studio: Open) -> None:
+    studio = open_studio(speed=2.0)
+    studio.end_turn(1)
+    studio.give(Sentence(1, 0, 0, BERLIN, last=True))
+    studio.until_all_is_done()
+    (started,) = posted(studio.daemon, PlaybackStarted)
+    _, times = studio.recorded()
+    assert started.turn == 1
+    assert started.at_s == pytest.approx(times[0], abs=0.01)
+
+
+def test_a_sentence_waits_for_the_end_of_its_turn_and_revision(
+    open_studio: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio = open_studio(speed=4.0)
+    looks: Counter[int] = Counter()
+    cancelled = studio.link.cancelled
+
+    def look(turn: int, revision: int) -> bool:
+        looks[revision] += 1
+        return cancelled(turn, revision)
+
+    monkeypatch.setattr(studio.link, "cancelled", look)
+    studio.end_turn(1, 9)
+    studio.end_turn(3, 9)
+    studio.give(Sentence(2, 0, 0, BERLIN, last=True), Sentence(2, 2, 0, BERLIN, last=True))
+    until(lambda: looks[0] > 5)
+    assert not posted(studio.daemon, Spoken)
+    studio.end_turn(2, 1)  # the first sentence may be heard, the second is of a later revision
+    until(lambda: looks[2] > 5 and studio.daemon.unfinished("tts") == 1)
+    assert {(s.turn, s.revision) for s in posted(studio.daemon, Spoken)} == {(2, 0)}
+    released_s = time.monotonic()
+    studio.end_turn(2, 2)
+    studio.until_all_is_done()
+    starts = posted(studio.daemon, PlaybackStarted)
+    assert len(starts) == 2
+    assert starts[0].at_s < released_s < starts[1].at_s
+
+
+def test_cancelled_sentences_fall_silent_and_are_acknowledged(open_studio: Open) -> None:
+    studio = open_studio()
+    studio.end_turn(1, 3)
+    studio.give(*[Sentence(1, 3, index, f"{STORY}.", last=index == 2) for index in range(3)])
+    until(lambda: bool(posted(studio.daemon, PlaybackStarted)))
+    # the bare word, which takes nothing out of the queue: only the stage can
+    studio.daemon.notify("tts", Cancel(1, 3))
+    studio.until_all_is_done()
+    silent_s = time.monotonic()
+    assert {s.index for s in posted(studio.daemon, Spoken)} <= {0}
+    assert 1.0 not in spoken(studio, 0)
+    assert not posted(studio.daemon, Failure), "it is what was wanted"
+    studio.end_turn(2)
+    studio.give(Sentence(2, 0, 5, BERLIN, last=True))
+    studio.until_all_is_done()
+    assert spoken(studio, 5)[-1] == 1.0, "a later turn is heard as ever"
+    starts = posted(studio.daemon, PlaybackStarted)
+    assert [start.turn for start in starts] == [1, 2]
+    _, times = studio.recorded()
+    assert not [at_s for at_s in times if silent_s < at_s < starts[1].at_s - 0.001]
+    assert times[0] < silent_s < times[-1]
+
+
+def test_a_cancelled_sentence_that_waits_is_acknowledged(open_studio: Open) -> None:
+    studio = open_studio()
+    studio.give(Sentence(1, 0, 0, BERLIN, last=True))
+    assert studio.daemon.unfinished("tts") == 1
+    studio.daemon.notify("tts", Cancel(1, 0))
+    studio.until_all_is_done()
+    sound, _ = studio.recorded()
+    assert not len(sound)
+    assert not posted(studio.daemon, Spoken)
+
+
+@pytest.mark.parametrize("heard", [0.25, 0.5, 0.97])
+def test_a_sentence_goes_on_where_it_was_cut_off(open_studio: Open, voice: PiperEngine, heard: float) -> None:
+    studio = open_studio(speed=2.0)
+    studio.end_turn(1)
+    studio.give(Sentence(1, 0, 2, BERLIN, last=True, heard_fraction=heard))
+    studio.until_all_is_done()
+    fractions = spoken(studio, 2)
+    assert all(fraction > heard for fraction in fractions)
+    assert fractions == sorted(set(fractions))
+    assert fractions[-1] == 1.0
+    whole = said(voice, BERLIN)
+    rest = whole[int(len(whole) * heard) :]
+    sound, _ = studio.recorded()
+    assert np.array_equal(sound, rest[rest != 0])
+
+
+def test_what_a_client_wants_is_not_played(open_studio: Open, voice: PiperEngine) -> None:
+    studio = open_studio()
+    studio.give(Sentence(6, 0, 3, BERLIN, last=True, to_client=True))
+    studio.until_all_is_done()
+    (speech,) = posted(studio.daemon, Speech)
+    assert speech == Speech(6, 3, said(voice, BERLIN).tobytes(), VOICE_HZ, last=True)
+    assert not posted(studio.daemon, Spoken)
+    assert not posted(studio.daemon, PlaybackStarted)
+    sound, _ = studio.recorded()
+    assert not len(sound)
+
+
+def test_text_without_words_is_over_at_once(open_studio: Open) -> None:
+    studio = open_studio()
+    studio.end_turn(1)
+    studio.give(Sentence(1, 0, 0, "\N{SLIGHTLY SMILING FACE}", last=True))
+    studio.until_all_is_done()
+    assert spoken(studio, 0) == [1.0]
+    assert not posted(studio.daemon, PlaybackStarted)
+    studio.give(Sentence(1, 0, 1, "***", last=True, to_client=True))
+    studio.until_all_is_done()
+    assert posted(studio.daemon, Speech) == [Speech(1, 1, b"", VOICE_HZ, last=True)]
+
+
+def test_marks_are_not_read_aloud(open_studio: Open, voice: PiperEngine) -> None:
+    studio = open_studio()
+    studio.give(Sentence(6, 0, 0, f"**{BERLIN}**", last=True, to_client=True))
+    studio.until_all_is_done()
+    (speech,) = posted(studio.daemon, Speech)
+    assert speech.pcm == said(voice, BERLIN).tobytes()
+
+
+def test_a_missing_speaker_is_told_each_time(open_studio: Open, tmp_path: Path) -> None:
+    studio = open_studio(speaker=f"card:{tmp_path / 'nowhere.sock'}")
+    for turn in (1, 2):
+        studio.end_turn(turn, 1)
+        studio.give(Sentence(turn, 1, 0, BERLIN, last=True))
+        studio.until_all_is_done()
+        failure = posted(studio.daemon, Failure)[-1]
+        assert (failure.stage, failure.turn, failure.revision) == ("tts", turn, 1)
+        assert "nowhere.sock" in failure.reason
+        assert failure.reason.endswith(("?", "."))
+    assert len(posted(studio.daemon, Failure)) == 2
+    assert not posted(studio.daemon, Spoken)
+    studio.give(Sentence(3, 0, 0, BERLIN, last=True, to_client=True))
+    studio.until_all_is_done()
+    assert len(posted(studio.daemon, Speech)) == 1, "a client needs no speaker"
+
+
+def test_a_speaker_that_goes_away_is_told(open_studio: Open) -> None:
+    studio = open_studio()
+    studio.end_turn(1)
+    studio.give(Sentence(1, 0, 0, f"{STORY}.", last=False), Sentence(1, 0, 1, BERLIN, last=True))
+    until(lambda: bool(posted(studio.daemon, PlaybackStarted)))
+    studio.card.close()
+    studio.until_all_is_done()
+    failures = posted(studio.daemon, Failure)
+    assert len(failures) == 2, "of the sentence in the air, and of the one behind it"
+    assert 1.0 not in spoken(studio, 0)

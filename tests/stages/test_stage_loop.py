@@ -25,11 +25,13 @@ from assistant.config import Audio, Config, Llm, Log, Stt, Tts
 from assistant.errors import DaemonError
 from assistant.messages import (
     AnyMessage,
+    Cancel,
     Failure,
     MicrophoneEnded,
     NextTurn,
     Question,
     Sentence,
+    Speech,
     SpeechStarted,
     Stage,
     StageState,
@@ -180,6 +182,20 @@ def test_a_listener_whose_microphone_went_away_says_so(employ: Employ, tmp_path:
     until(lambda: len(post.states()) == 2)
     assert post.states()[1].state == "gone"
     assert "went away" in post.states()[1].detail
+
+
+def test_a_sentence_that_was_taken_is_not_heard_yet(employ: Employ) -> None:
+    """tts acknowledges by itself; one behind it, for a client, shows that the loop has gone on."""
+    post = employ("tts")
+    post.until_ready()
+    post.daemon.offer("tts", Sentence(1, 0, 0, "It waits for the end of its turn.", last=True))
+    post.daemon.offer("tts", Sentence(2, 0, 0, "It does not.", last=True, to_client=True))
+    until(lambda: post.daemon.unfinished("tts") < 2)
+    assert [speech.turn for speech in posted(post.daemon, Speech)] == [2]
+    assert post.daemon.unfinished("tts") == 1
+    post.daemon.notify("tts", Cancel(1, 0))
+    until(lambda: post.daemon.unfinished("tts") == 0)
+    assert post.leave() == 0
 
 
 # ---------------------------------------------------------------- one piece of work that fails

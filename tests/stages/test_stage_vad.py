@@ -221,6 +221,26 @@ def test_in_silence_nothing_but_the_end_is_heard(room: Room) -> None:
     assert microphone.settlements[-1] == microphone.position, "all of it is dealt with"
 
 
+def test_each_turn_waits_for_a_number_of_its_own(room: Room) -> None:
+    """The daemon is late: it gives the next number only when the stage can do nothing without it."""
+    listening = room(Recording(questions(3)))
+    numbers = iter([11, 22, 33])
+    given_at: list[int] = []
+
+    def look(timeout_s: float | None) -> None:
+        begun = len(posted(listening.daemon, SpeechStarted))
+        if timeout_s and len(given_at) == begun:
+            given_at.append(begun)
+            listening.tell(NextTurn(next(numbers)))
+
+    listening.daemon.owner.when_posted = lambda _message: None
+    listening.daemon.when_looking = look
+    turns = turns_of(listening.hear_all(None))
+    assert given_at == [0, 1, 2]
+    for number, turn in zip([11, 22, 33], turns, strict=True):
+        check_turn(turn, number)
+
+
 # ---------------------------------------------------------------- half duplex
 
 PLAYS, OTHER_IS_OVER, IS_OVER = 25, 150, 203

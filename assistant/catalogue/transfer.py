@@ -6,11 +6,13 @@ a file under its own name is complete.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import http.client
 import os
 import re
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -42,6 +44,10 @@ class _Hiccup(Exception):
     """This attempt failed, the next one may not."""
 
 
+class _Offline(_Hiccup):
+    """Nobody was there: before the first byte that is no passing fault."""
+
+
 class Transfer:
     """One file on its way from `source` to `place`."""
 
@@ -57,10 +63,20 @@ class Transfer:
             # Another process may have finished, and renamed the file, between our opening and our locking it.
             if not _locked(out) or not self.part.exists():
                 raise self._error("another process is fetching it", "wait for that to end")
-            self._complete(out)
+            try:
+                self._complete(out)
+            finally:
+                if not _length(out):
+                    self._leave_nothing()
             os.fsync(out.fileno())
             self.part.replace(self.place)
         _sync_folder(self.place.parent)
+
+    def _leave_nothing(self) -> None:
+        """Not a byte came: no trace either, so that nobody takes it for a part."""
+        self.part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # other files of the model are there
+            self.place.parent.rmdir()
 
     def _complete(self, out: IO[bytes]) -> None:
         """Leave the whole, right file in `out`."""
@@ -85,11 +101,13 @@ class Transfer:
                 self._attempt(out, had if had < self.file.size_bytes else 0)
             except _Hiccup as hiccup:
                 fruitless = 0 if _length(out) - had >= ENOUGH_BYTES else fruitless + 1
-                if fruitless >= ATTEMPTS:
+                most = 1 if isinstance(hiccup, _Offline) and not had else ATTEMPTS
+                if fruitless >= most:
                     raise self._error(
-                        f"{hiccup} ({ATTEMPTS} attempts)",
+                        str(hiccup) if most == 1 else f"{hiccup} ({most} attempts)",
                         "check the network and run the same command again, it goes on where it stopped",
                     ) from None
+                self.progress.note(f"{self.file.name}: {hiccup}; trying again.")
                 self.wait(2.0**fruitless)
 
     def _attempt(self, out: IO[bytes], start: int) -> None:
@@ -164,7 +182,8 @@ class Transfer:
             return self._error("the server's certificate is not valid", "check this machine's date and time")
         if isinstance(cause, TimeoutError):
             return _Hiccup("the server did not answer in time")
-        return _Hiccup(
+        kind = _Offline if isinstance(cause, socket.gaierror | ConnectionRefusedError) else _Hiccup
+        return kind(
             f"the connection failed ({getattr(cause, 'strerror', None) or cause or type(cause).__name__})"
         )
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistant.config import Config, is_path, load, models_folder
+from assistant.errors import ModelError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-    from assistant.catalogue.read import Catalogue, Entry, ModelFile
+    from assistant.catalogue.read import Catalogue, Entry, Kind, ModelFile
 
 HELP = "list, fetch and check models"
 
@@ -36,10 +37,12 @@ def run(words: argparse.Namespace) -> int:
         return _pull(_wanted(words.names, catalogue, config), folder, words.allow_unverified)
     if words.action == "verify":
         return _verify(catalogue, folder)
-    return _list(catalogue, folder)
+    return _list(catalogue, config, folder)
 
 
-def _list(catalogue: Catalogue, folder: Path) -> int:
+def _list(catalogue: Catalogue, config: Config, folder: Path) -> int:
+    from assistant.catalogue.read import KINDS
+
     automatic = {catalogue.auto.stt, catalogue.auto.llm, catalogue.auto.tts}
     rows = [("NAME", "KIND", "SIZE", "ON DISK", "LICENCE")]
     for entry in catalogue.models:
@@ -51,8 +54,25 @@ def _list(catalogue: Catalogue, folder: Path) -> int:
             f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {size:>{widths[2]}}  {state:<{widths[3]}}  {licence}"
         )
     print('\n* what "auto" in config.toml means; `assistant models pull NAME` fetches one.')
-    print(f"Models live in {folder}.")
+    print(f"Models live in {folder}. In use now:")
+    for kind in KINDS:
+        print(f"  {kind}  {_in_use(kind, config, folder)}")
     return 0
+
+
+def _in_use(kind: Kind, config: Config, folder: Path) -> str:
+    """What config.toml's model of that kind is at this moment, or why it is none."""
+    from assistant.catalogue.locate import locate
+
+    try:
+        located = locate(kind, getattr(config, kind).model, folder)
+    except ModelError as error:
+        return str(error)
+    return (
+        f"{located.path.name} (a small test model, which knows little)"
+        if located.test_model
+        else located.name
+    )
 
 
 def _state(entry: Entry, folder: Path) -> str:
@@ -121,7 +141,9 @@ def _verify(catalogue: Catalogue, folder: Path) -> int:
         else:
             print(f"{entry.name}: right", flush=True)
     if not found:
-        print(f"There are no models in {folder}; `assistant models pull` fetches them.")
+        print(
+            f"There are no models in {folder}: the small test models serve, `assistant models pull` fetches others."
+        )
     return 1 if damaged else 0
 
 

@@ -50,7 +50,9 @@ def test_the_list_says_what_is_on_disk(tmp_path: Path, capsys: pytest.CaptureFix
     assert rows["whisper-base.en"][4] == "no"
     assert {entry.name for entry in CATALOGUE.models} <= set(rows)
     assert sum(" * " in line for line in lines) == 3
-    assert str(tmp_path) in lines[-1]
+    assert any(str(tmp_path) in line for line in lines)
+    assert [line.split()[0] for line in lines[-3:]] == ["stt", "llm", "tts"]
+    assert all("test model" in line for line in lines[-3:])
 
 
 def test_verify_tells_the_right_size_from_the_right_bytes(

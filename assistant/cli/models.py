@@ -141,9 +141,8 @@ def _verify(catalogue: Catalogue, folder: Path) -> int:
         else:
             print(f"{entry.name}: right", flush=True)
     if not found:
-        print(
-            f"There are no models in {folder}: the small test models serve, `assistant models pull` fetches others."
-        )
+        print(f"There are no models in {folder}: the small test models serve.")
+        print("`assistant models pull` fetches others.")
     return 1 if damaged else 0
 
 

@@ -25,7 +25,15 @@ mode=${1-}
 case $mode in
     try | test) shift ;;
     -h | --help) usage && exit 0 ;;
-    *) usage >&2 && exit 2 ;;
+    *)
+        if (($#)); then
+            echo "install.sh: there is no '$mode'; say try or test." >&2
+        else
+            echo "install.sh: say what to do: try or test." >&2
+        fi
+        usage >&2
+        exit 2
+        ;;
 esac
 
 : "${HOME:=$(getent passwd "$(id -u)" | cut -d: -f6)}"
@@ -393,12 +401,14 @@ END
 failed=()
 
 check() { # check NAME COMMAND…: a line that says how it went; the output only if it went wrong
-    local name=$1 began_s=$SECONDS output
+    local name=$1 began_s=$SECONDS output closing
     shift
     output=$(mktemp "$cache/check.XXXXXX")
     echo "+ $*" >>"$log"
     if "$@" 2>&1 | tee "$output" | progress; then
-        say "$(printf '%-12s' "$name") ok, $(clock $((SECONDS - began_s)))$(awk 'NF {l = ": " $0} END {print l}' "$output")"
+        closing=$(awk 'NF {l = $0} END {print l}' "$output")
+        if [[ $name == pytest ]]; then closing=$'\n'$closing; else closing=${closing:+: $closing}; fi
+        say "$(printf '%-12s' "$name") ok, $(clock $((SECONDS - began_s)))$closing"
     else
         failed+=("$name")
         say "$(printf '%-12s' "$name") FAILED, $(clock $((SECONDS - began_s))):"

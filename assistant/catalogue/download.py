@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from assistant.catalogue.read import MISSING, Entry, ModelFile
-from assistant.catalogue.transfer import Progress, Transfer, damage
+from assistant.catalogue.transfer import Progress, Transfer, damage, part_bytes
 from assistant.errors import DownloadError
 
 HUB = "https://huggingface.co"
@@ -72,8 +72,7 @@ def url(entry: Entry, file: ModelFile) -> str:
 def _require_space(entry: Entry, wanted: list[ModelFile], folder: Path) -> None:
     need = SPARE_BYTES if wanted else 0
     for file in wanted:
-        part = entry.place(file, folder).with_name(file.name + ".part")
-        need += file.size_bytes - min(file.size_bytes, part.stat().st_size if part.exists() else 0)
+        need += max(0, file.size_bytes - part_bytes(entry.place(file, folder)))
     free = shutil.disk_usage(folder).free
     if free < need:
         raise DownloadError(

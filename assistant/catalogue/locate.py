@@ -6,7 +6,7 @@ Every worker runs this when it starts, so a look at names, sizes and first bytes
 
 from __future__ import annotations
 
-import json
+import struct
 from pathlib import Path
 
 import msgspec
@@ -45,7 +45,7 @@ def locate(kind: Kind, wanted: str, folder: Path) -> Located:
     """
     if is_path(wanted):
         path = Path(wanted).expanduser()
-        _check(kind, path)
+        check(kind, path)
         return Located(kind, path.name, path, "", test_model=False)
     catalogue = read()
     if wanted != "auto":
@@ -54,7 +54,7 @@ def locate(kind: Kind, wanted: str, folder: Path) -> Located:
     if absent(entry, folder):
         path = TEST_MODELS / _TEST_NAMES[kind]
         if path.exists():
-            _check(kind, path)
+            check(kind, path)
             return Located(kind, path.stem, path, "", test_model=True)
     return _in_folder(entry, folder)
 
@@ -81,14 +81,17 @@ def _in_folder(entry: Entry, folder: Path) -> Located:
     path = folder / entry.name
     if entry.kind != "stt":
         path = entry.place(entry.files[0], folder)
-    _check(entry.kind, path, f"fetch it again with {pull}")
+    check(entry.kind, path, f"fetch it again with {pull}")
     return Located(entry.kind, entry.name, path, entry.template, test_model=False)
 
 
-def _check(
+def check(
     kind: Kind, path: Path, remedy: str = "give the path of another, or a name that `assistant models` lists"
 ) -> None:
-    """Raise `ModelError` unless `path` looks like a model of its kind."""
+    """Raise `ModelError` unless `path` has the files and the first bytes of a model of its kind.
+
+    The engines call it too, before C code reads the file; what is further inside, they judge themselves.
+    """
     if not path.exists():
         raise ModelError(f"There is no {_NOUNS[kind]} {path}; {remedy}.")
     reason = {"stt": _flaw_of_whisper, "llm": _flaw_of_gguf, "tts": _flaw_of_voice}[kind](path)
@@ -103,7 +106,12 @@ def _flaw_of_gguf(path: Path) -> str:
     start = _first_bytes(path, 24)
     if start[:4] != b"GGUF":
         return "it is no GGUF file"
-    return "" if len(start) == 24 else "it is cut short"
+    if len(start) < 24:
+        return f"it is cut off after {len(start)} bytes"
+    version, tensors, _ = struct.unpack("<IQQ", start[4:])
+    if version not in (2, 3):
+        return f"it is in GGUF version {version}, not 2 or 3"
+    return "" if tensors else "it has no weights in it"
 
 
 def _flaw_of_whisper(path: Path) -> str:
@@ -118,7 +126,7 @@ def _flaw_of_whisper(path: Path) -> str:
     # A CTranslate2 binary begins with its version and the name of what it is: ctranslate2/specs/model_spec.py
     if b"WhisperSpec" not in _first_bytes(path / "model.bin", 32):
         return "model.bin is not a Whisper model of CTranslate2"
-    return "" if _is_json(path / "config.json") else "config.json is not valid JSON"
+    return ""
 
 
 def _flaw_of_voice(path: Path) -> str:
@@ -128,9 +136,7 @@ def _flaw_of_voice(path: Path) -> str:
     if not beside.is_file():
         return f"{beside.name} is missing beside it"
     # An ONNX file begins with its format's version: field 1 of a protobuf message, a number, hence 8.
-    if _first_bytes(path, 1) != b"\x08":
-        return "it is no ONNX file"
-    return "" if _is_json(beside) else f"{beside.name} is not valid JSON"
+    return "" if _first_bytes(path, 1) == b"\x08" else "it is no ONNX file"
 
 
 def _size_bytes(path: Path) -> int:
@@ -146,16 +152,6 @@ def _first_bytes(path: Path, count: int) -> bytes:
             return file.read(count)
     except OSError as error:
         raise _unreadable(path, error) from None
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        json.loads(path.read_bytes())
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    except ValueError:
-        return False
-    return True
 
 
 def _unreadable(path: Path, error: OSError) -> ModelError:

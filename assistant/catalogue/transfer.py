@@ -7,6 +7,7 @@ a file under its own name is complete.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import http.client
@@ -29,6 +30,8 @@ BLOCK_BYTES = 256 * 1024
 ENOUGH_BYTES = 1024 * 1024
 """An attempt that brought this much was no failure: only fruitless ones in a row are counted."""
 
+NOBODY_THERE = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
+
 
 class Progress(Protocol):
     """Who wants to know how far a download is."""
@@ -45,7 +48,7 @@ class _Hiccup(Exception):
 
 
 class _Offline(_Hiccup):
-    """Nobody was there: before the first byte that is no passing fault."""
+    """Nobody was there: unless somebody has been in this run, that is no passing fault."""
 
 
 class Transfer:
@@ -56,6 +59,7 @@ class Transfer:
     ) -> None:
         self.source, self.file, self.place, self.progress, self.wait = source, file, place, progress, wait
         self.part = place.with_name(place.name + ".part")
+        self.answered = False
 
     def run(self) -> None:
         """Fetch it.  Raises `DownloadError`, or `OSError` if the disk takes no more; the .part stays."""
@@ -101,7 +105,7 @@ class Transfer:
                 self._attempt(out, had if had < self.file.size_bytes else 0)
             except _Hiccup as hiccup:
                 fruitless = 0 if _length(out) - had >= ENOUGH_BYTES else fruitless + 1
-                most = 1 if isinstance(hiccup, _Offline) and not had else ATTEMPTS
+                most = 1 if isinstance(hiccup, _Offline) and not self.answered else ATTEMPTS
                 if fruitless >= most:
                     raise self._error(
                         str(hiccup) if most == 1 else f"{hiccup} ({most} attempts)",
@@ -130,6 +134,7 @@ class Transfer:
             raise _Hiccup(answer) from None
         except (OSError, http.client.HTTPException) as error:
             raise self._lost(error) from None
+        self.answered = True
         with response:
             start = self._agreed_start(response, start)
             out.truncate(start)
@@ -182,8 +187,8 @@ class Transfer:
             return self._error("the server's certificate is not valid", "check this machine's date and time")
         if isinstance(cause, TimeoutError):
             return _Hiccup("the server did not answer in time")
-        kind = _Offline if isinstance(cause, socket.gaierror | ConnectionRefusedError) else _Hiccup
-        return kind(
+        nobody = isinstance(cause, socket.gaierror) or getattr(cause, "errno", None) in NOBODY_THERE
+        return (_Offline if nobody else _Hiccup)(
             f"the connection failed ({getattr(cause, 'strerror', None) or cause or type(cause).__name__})"
         )
 
@@ -204,6 +209,12 @@ def damage(file: ModelFile, place: Path) -> str:
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     return ""
+
+
+def part_bytes(place: Path) -> int:
+    """How much of the file that belongs at `place` an interrupted download has left."""
+    part = place.with_name(place.name + ".part")
+    return part.stat().st_size if part.exists() else 0
 
 
 def _sha256(path: Path) -> str:

@@ -77,13 +77,15 @@ def _in_use(kind: Kind, config: Config, folder: Path) -> str:
 
 def _state(entry: Entry, folder: Path) -> str:
     """What a look at names and sizes tells."""
+    from assistant.catalogue.transfer import part_bytes
+
     places = [(entry.place(file, folder), file.size_bytes) for file in entry.files]
     there = [(place, size) for place, size in places if place.exists()]
     if any(place.stat().st_size != size for place, size in there):
         return "damaged"
     if len(there) == len(places):
         return "yes"
-    begun = there or any(place.with_name(place.name + ".part").exists() for place, _ in places)
+    begun = there or any(part_bytes(place) for place, _ in places)
     return "partly" if begun else "no"
 
 
@@ -127,14 +129,19 @@ def _verify(catalogue: Catalogue, folder: Path) -> int:
         if _state(entry, folder) == "no":
             continue
         found += 1
-        reasons = [
-            f"{file.name} {reason}"
-            for file in entry.files
-            if (reason := damage(file, entry.place(file, folder)))
-        ]
-        if reasons:
+        reasons = {
+            file.name: reason for file in entry.files if (reason := damage(file, entry.place(file, folder)))
+        }
+        came_bytes = _interrupted_at(entry, folder)
+        if came_bytes and set(reasons.values()) == {"is missing"}:
             damaged += 1
-            what = ", ".join(reasons)
+            print(
+                f"{entry.name}: its download was interrupted at {_megabytes(came_bytes)} of "
+                f"{_megabytes(entry.size_bytes)}; `assistant models pull {entry.name}` goes on with it."
+            )
+        elif reasons:
+            damaged += 1
+            what = ", ".join(f"{name} {reason}" for name, reason in reasons.items())
             print(f"{entry.name}: {what}; fetch it again with `assistant models pull {entry.name}`.")
         elif any(file.sha256 == MISSING for file in entry.files):
             print(f"{entry.name}: the size is right; no hash is known to compare it with.", flush=True)
@@ -144,6 +151,16 @@ def _verify(catalogue: Catalogue, folder: Path) -> int:
         print(f"There are no models in {folder}: the small test models serve.")
         print("`assistant models pull` fetches others.")
     return 1 if damaged else 0
+
+
+def _interrupted_at(entry: Entry, folder: Path) -> int:
+    """How many bytes of `entry` came before a download of it broke off within a file; 0 if none did."""
+    from assistant.catalogue.transfer import part_bytes
+
+    places = [entry.place(file, folder) for file in entry.files]
+    begun_bytes = sum(part_bytes(place) for place in places)
+    whole_bytes = sum(place.stat().st_size for place in places if place.exists())
+    return begun_bytes and begun_bytes + whole_bytes
 
 
 class _Lines:

@@ -19,8 +19,8 @@ from typing import Any
 
 from llama_cpp import llama_cpp as lib
 
+from assistant.catalogue.locate import check
 from assistant.config import Llm
-from assistant.engines.gguf import check_header
 from assistant.errors import AnswerError, ModelError
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class LlamaModel:
         self.evaluated = []
         self._model: Any = None
         self._context: Any = None
-        check_header(path)
+        check("llm", path, "download it again, or name another in llm.model")
         try:
             self._load(path)
         except BaseException:

@@ -21,6 +21,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 from piper import PiperConfig, PiperVoice, SynthesisConfig
 
+from assistant.catalogue.locate import check
 from assistant.config import Tts
 from assistant.errors import ModelError
 
@@ -46,6 +47,7 @@ class PiperEngine:
 
     def __init__(self, path: Path, settings: Tts) -> None:
         """Load the voice in `path` (.onnx) and `path`.json.  Raises `ModelError`."""
+        check("tts", path, "download the voice again")
         config = _config(path)
         self._voice = PiperVoice(session=_session(path, settings.threads), config=config)
         self._synthesis = SynthesisConfig(
@@ -82,9 +84,6 @@ class PiperEngine:
 
 def _config(path: Path) -> PiperConfig:
     described = path.with_name(path.name + ".json")
-    for file in (path, described):
-        if not file.is_file():
-            raise ModelError(f"The voice file {file} is missing; download the voice again.")
     try:
         config = PiperConfig.from_dict(json.loads(described.read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError, AttributeError):

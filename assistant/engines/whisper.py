@@ -17,15 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from assistant.audio.formats import RATE_HZ
+from assistant.catalogue.locate import check
 from assistant.config import Stt
 from assistant.errors import ModelError
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
     from faster_whisper.transcribe import Segment
-
-NEEDED_FILES = ("config.json", "model.bin", "tokenizer.json")
-"""Without its tokenizer.json, faster-whisper would fetch one."""
 
 JSON_FILES = {
     "config.json": "suppress_ids",
@@ -77,7 +75,8 @@ class WhisperEngine:
 
     def __init__(self, folder: Path, settings: Stt) -> None:
         """Load the model in `folder`.  Raises `ModelError`."""
-        _check_files(folder)
+        check("stt", folder, "delete it and download it again")
+        _check_json(folder)
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, which faster_whisper does
         from faster_whisper import WhisperModel
 
@@ -196,12 +195,7 @@ def language_of(multilingual: bool, wanted: str, tokens: Container[str]) -> str:
     return wanted
 
 
-def _check_files(folder: Path) -> None:
-    for name in NEEDED_FILES:
-        if not (folder / name).is_file():
-            raise ModelError(
-                f"The speech model {folder} is not complete: {name} is missing; download it again."
-            )
+def _check_json(folder: Path) -> None:
     for name, key in JSON_FILES.items():
         file = folder / name
         try:

@@ -327,6 +327,45 @@ def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not list(tmp_path.iterdir())  # not a byte came: no trace either
 
 
+def test_a_name_that_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://nobody.invalid")  # RFC 6761: no such name exists
+    monkeypatch.setenv("no_proxy", "*")
+    heard = Heard()
+    with pytest.raises(DownloadError, match=r"the connection failed \([^()]+\); check the network"):
+        pull(entry(), tmp_path, heard, wait=heard.waited_s.append)
+    assert (heard.notes, heard.waited_s) == ([], [])
+
+
+def test_going_on_with_a_download_where_nobody_is_fails_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "*")
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "m.gguf.part").write_bytes(WEIGHTS[:HALF])
+    heard = Heard()
+    with pytest.raises(DownloadError, match="Connection refused"):
+        pull(entry(), tmp_path, heard, wait=heard.waited_s.append)
+    assert heard.waited_s == []
+    assert left(tmp_path) == {"m.gguf.part": WEIGHTS[:HALF]}
+
+
+def test_a_server_that_goes_away_in_the_middle_is_waited_for(hub: Hub, tmp_path: Path) -> None:
+    hub.replies = [Reply(sent=HALF)]
+    heard = Heard()
+
+    def gone(seconds: float) -> None:
+        heard.waited_s.append(seconds)
+        hub.shutdown()
+        hub.server_close()
+
+    with pytest.raises(DownloadError, match=rf"Connection refused\) \({ATTEMPTS} attempts\)"):
+        pull(entry(), tmp_path, heard, wait=gone)
+    assert len(heard.notes) == len(heard.waited_s) == ATTEMPTS - 1
+    assert heard.notes[0] == "m.gguf: the connection broke off; trying again."
+    assert left(tmp_path) == {"m.gguf.part": WEIGHTS[:HALF]}
+
+
 def test_an_address_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "mirror.example")
     with pytest.raises(DownloadError, match=r'HF_ENDPOINT is "mirror\.example", which is no address'):

@@ -67,6 +67,31 @@ def test_verify_tells_the_right_size_from_the_right_bytes(
     assert "`assistant models pull en_US-amy-medium`" in said
 
 
+def test_verify_names_an_interrupted_download(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put("en_US-ryan-low", tmp_path, size_bytes=7_000_000, suffix=".part")
+    assert run(tmp_path, "verify") == 1
+    assert capsys.readouterr().out == (
+        "en_US-ryan-low: its download was interrupted at 7 MB of 63 MB; "
+        "`assistant models pull en_US-ryan-low` goes on with it.\n"
+    )
+
+
+def test_an_empty_part_is_no_download(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put("en_US-ryan-low", tmp_path, size_bytes=0, suffix=".part")
+    assert run(tmp_path, "verify") == 0
+    assert "There are no models" in capsys.readouterr().out
+
+
+def test_a_model_in_use_that_cannot_be_is_told_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, llm="/no/such.gguf", stt="whisper-base.en") == 0
+    stt, llm, tts = capsys.readouterr().out.splitlines()[-3:]
+    assert "The model whisper-base.en is not on disk" in stt
+    assert "There is no language model /no/such.gguf" in llm
+    assert "en_US-tiny-medium" in tts
+
+
 def test_verify_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, "verify") == 0
     assert "There are no models" in capsys.readouterr().out

@@ -375,10 +375,10 @@ def test_a_closed_engine_says_so(make: Callable[..., LlamaEngine]) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "not a model in GGUF format"),
-        (b"GGU", "not a model in GGUF format"),
-        (b"PK\x03\x04" + bytes(100), "not a model in GGUF format"),
-        (b"<html>Not found</html>", "not a model in GGUF format"),
+        (b"", "it is no GGUF file"),
+        (b"GGU", "it is no GGUF file"),
+        (b"PK\x03\x04" + bytes(100), "it is no GGUF file"),
+        (b"<html>Not found</html>", "it is no GGUF file"),
         (b"GGUF\x03", "cut off after 5 bytes"),
         (b"GGUF" + struct.pack("<IQQ", 1, 1, 1), "version 1"),
         (b"GGUF" + struct.pack(">IQQ", 3, 1, 1), "version 50331648"),
@@ -397,9 +397,9 @@ def test_a_file_that_is_no_model(tmp_path: Path, content: bytes, says: str) -> N
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="There is no model"):
+    with pytest.raises(ModelError, match="There is no language model"):
         LlamaEngine(tmp_path / "none.gguf", GREEDY, "")
-    with pytest.raises(ModelError, match="directory"):
+    with pytest.raises(ModelError, match="it is a folder"):
         LlamaEngine(tmp_path, GREEDY, "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -25,11 +26,21 @@ def run(*words: str, folder: Path, **environment: str) -> subprocess.CompletedPr
     )
 
 
-@pytest.mark.parametrize("words", [(), ("install",), ("--try",)])
-def test_what_it_does_not_know_is_answered_with_the_usage(words: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "mistake"),
+    [
+        ((), "install.sh: say what to do: try or test."),
+        (("",), "install.sh: there is no ''; say try or test."),
+        (("tri",), "install.sh: there is no 'tri'; say try or test."),
+        (("--try", "--text"), "install.sh: there is no '--try'; say try or test."),
+    ],
+)
+def test_what_it_does_not_know_is_named_before_the_usage(
+    words: tuple[str, ...], mistake: str, tmp_path: Path
+) -> None:
     done = run(*words, folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("Usage: ./install.sh try")
+    assert done.stderr.startswith(f"{mistake}\nUsage: ./install.sh try")
     assert "not there yet" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -38,6 +49,30 @@ def test_help(tmp_path: Path) -> None:
     done = run("--help", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Usage: ./install.sh try")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("mypy", "      mypy         ok, 0 s: 7 passed in 1.00s\n"),
+        ("pytest", "      pytest       ok, 0 s\n7 passed in 1.00s\n"),
+    ],
+)
+def test_the_last_line_of_a_check_is_shown_that_of_pytest_as_it_is(
+    name: str, shown: str, tmp_path: Path
+) -> None:
+    text = SCRIPT.read_text(encoding="utf-8")
+    functions = [
+        function
+        for named in ("say", "clock", "progress", "check")
+        for function in re.findall(rf"^{named}\(\) \{{(?:.*\}}|[\s\S]*?\n\}})$", text, re.MULTILINE)
+    ]
+    call = f"check {name} printf '%s\\n' '.. [100%]' '7 passed in 1.00s' ''"
+    script = "\n".join(["set -Eeuo pipefail", "cache=$1 log=$1/log failed=()", *functions, call])
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", tmp_path], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert re.sub(r"ok, \d+ s", "ok, 0 s", done.stdout) == shown
 
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:

@@ -302,19 +302,10 @@ libraries() { # libraries KEY: the project itself and what it needs, if pyprojec
 
 # ---------------------------------------------------------------- try
 
-models_there() { # whether every model that config.toml wants is on disk (and no test model stands in for it)
-    "$venv/bin/python" - "$config" <<'END' >>"$log" 2>&1
-import sys
-from pathlib import Path
-from assistant import config
-from assistant.catalogue.locate import locate
-
-c = config.load(Path(sys.argv[1]) if sys.argv[1] else None)
-folder = config.models_folder(c)
-found = [locate("stt", c.stt.model, folder), locate("llm", c.llm.model, folder), locate("tts", c.tts.model, folder)]
-print(*found, sep="\n")
-sys.exit(any(model.test_model for model in found))
-END
+models_there() { # whether all that the plan for this board wants is on disk
+    "$venv/bin/assistant" ${config:+--config "$config"} models plan --json 2>>"$log" |
+        "$venv/bin/python" -c 'import json, sys
+sys.exit(not all(model["on_disk"] for model in json.load(sys.stdin)["models"].values()))' 2>>"$log"
 }
 
 hub_answers() {

@@ -131,7 +131,7 @@ class Assistant:
         path = Path(config) if config is not None else None
         settings = configuration.load(path)
         if (link := attach(settings, "client")) is not None:
-            if path is None or _same_models(link.config, settings):
+            if path is None or _same_models(link.written, settings):
                 return cls(link, settings, None)
             link.close()
         own = OwnDaemon(path, workers, debug=debug)

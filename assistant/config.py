@@ -23,6 +23,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=60_000)]
 Threads = Annotated[int, msgspec.Meta(ge=0, le=64)]
+Prefer = Literal["speed", "balanced", "quality"]
 Template = Literal["auto", "zephyr", "llama-2", "chatml", "orca", "plain"]
 
 
@@ -60,6 +61,7 @@ class Llm(Section, frozen=True):
         "If you do not know something, say so."
     )
     context_tokens: Annotated[int, msgspec.Meta(ge=128, le=131_072)] = 2048
+    kv_type: Literal["auto", "f16", "q8_0"] = "auto"
     max_tokens: Annotated[int, msgspec.Meta(ge=1, le=16_384)] = 256
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.2
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.95
@@ -81,6 +83,10 @@ class Daemon(Section, frozen=True):
     question_ttl_s: Annotated[int, msgspec.Meta(ge=1, le=3_600)] = 60
 
 
+class Plan(Section, frozen=True):
+    prefer: Prefer = "balanced"
+
+
 class Models(Section, frozen=True):
     folder: str = "auto"
 
@@ -98,6 +104,7 @@ class Config(Section, frozen=True):
     stt: Stt = Stt()
     llm: Llm = Llm()
     tts: Tts = Tts()
+    plan: Plan = Plan()
     models: Models = Models()
     daemon: Daemon = Daemon()
     log: Log = Log()
@@ -166,6 +173,13 @@ def models_folder(config: Config) -> Path:
     return (
         Path(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")) / "assistant" / "models"
     )
+
+
+def state_folder() -> Path:
+    """The folder for what is kept from one run to the next; it need not exist."""
+    if folder := os.environ.get("STATE_DIRECTORY"):  # systemd's, for a service that has one
+        return Path(folder)
+    return Path(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")) / "assistant"
 
 
 def socket_path(config: Config) -> Path:

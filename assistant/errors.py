@@ -25,6 +25,10 @@ class ModelError(AssistantError):
     """A model is missing, damaged, or not of the expected kind."""
 
 
+class NoRoomError(ModelError, MemoryError):
+    """A model does not fit the memory there is."""
+
+
 class AudioError(AssistantError, OSError):
     """A microphone, a speaker or a sound file cannot be used."""
 
@@ -43,3 +47,7 @@ class QueueFull(AssistantError):
 
 class AnswerError(AssistantError):
     """A question, a sentence or a recording could not be worked on; says why."""
+
+
+class BoardError(AssistantError):
+    """The board, or the system on it, cannot run the assistant."""

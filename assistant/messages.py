@@ -246,11 +246,15 @@ class TurnAccepted(Message, frozen=True):
 
 
 class StageState(Message, frozen=True):
-    """A stage's worker is loading, ready, or gone; `detail` is a sentence for a person, or empty."""
+    """A stage's worker is loading, ready, or gone; `detail` is a sentence for a person, or empty.
+
+    `no_room` says that it could not get the memory that it needs.
+    """
 
     stage: Stage
     state: Literal["starting", "ready", "gone"]
     detail: str = ""
+    no_room: bool = False
 
 
 AnyMessage = (

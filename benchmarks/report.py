@@ -32,7 +32,7 @@ def report(name: str, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def _shown(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _processor() -> str:

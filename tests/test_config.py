@@ -149,7 +149,7 @@ def test_without_a_runtime_folder_one_is_made_that_nobody_else_can_enter(
     ("text", "sentence"),
     [
         ("[lllm]\n", "there is no lllm; did you mean llm?"),
-        ("[zzzz]\n", "there is no zzzz; there are audio, vad, stt, llm, tts, models, daemon, log."),
+        ("[zzzz]\n", "there is no zzzz; there are audio, vad, stt, llm, tts, plan, models, daemon, log."),
         ("[llm]\nmax_token = 3\n", "there is no llm.max_token; did you mean llm.max_tokens?"),
         ("[vad]\nhangover = 3\n", "there is no vad.hangover; did you mean vad.hangover_ms?"),
         ("[models]\n'' = 3\n", "there is no models.; did you mean models.folder?"),

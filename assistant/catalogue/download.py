@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from assistant.catalogue.disk import damage, disk_error, part_bytes, require_room
 from assistant.catalogue.read import MISSING, Entry, ModelFile
-from assistant.catalogue.transfer import Progress, Transfer, damage, part_bytes
+from assistant.catalogue.transfer import Progress, Transfer
 from assistant.errors import DownloadError
 
 HUB = "https://huggingface.co"
-SPARE_BYTES = 64 * 1024 * 1024
-"""What a download leaves free on the disk."""
+
+
+def check_beforehand(entries: Sequence[Entry], folder: Path, *, allow_unverified: bool = False) -> None:
+    """Raise `DownloadError`, before the first byte comes, unless all `entries` can be pulled to `folder`."""
+    for entry in entries:
+        _require_hashes(entry, allow_unverified)
+        for file in entry.files:
+            url(entry, file)
+    try:
+        lacking = [
+            (file, place)
+            for entry in entries
+            for file in entry.files
+            if not (place := entry.place(file, folder)).exists() or place.stat().st_size != file.size_bytes
+        ]
+        _require_room(entries, lacking, folder)
+    except DownloadError:
+        raise
+    except OSError as error:
+        raise disk_error(folder, error) from None
 
 
 def pull(
@@ -31,12 +49,7 @@ def pull(
     HF_ENDPOINT names a mirror of the hub.  A file without a known hash is refused unless `allow_unverified`.
     `wait` is given the seconds between attempts.  Raises `DownloadError`; what came so far stays as .part.
     """
-    unverified = [file.name for file in entry.files if file.sha256 == MISSING]
-    if unverified and not allow_unverified:
-        raise DownloadError(
-            f"No hash is known for {unverified[0]}, so nobody could tell whether the right file came; "
-            f"`assistant models pull {entry.name} --allow-unverified` fetches it all the same."
-        )
+    _require_hashes(entry, allow_unverified)
     wanted = []
     for file in entry.files:
         place = entry.place(file, folder)
@@ -46,16 +59,15 @@ def pull(
             continue
         if place.exists():
             progress.note(f"{place} {reason}; fetching it again.")
-        wanted.append(file)
+        wanted.append((file, place))
     try:
-        (folder / entry.name).mkdir(parents=True, exist_ok=True)
-        _require_space(entry, wanted, folder)
-        for file in wanted:
-            Transfer(url(entry, file), file, entry.place(file, folder), progress, wait).run()
+        _require_room([entry], wanted, folder)
+        for file, place in wanted:
+            Transfer(url(entry, file), file, place, progress, wait).run()
     except DownloadError:
         raise
     except OSError as error:
-        raise _disk_error(folder / entry.name, error) from None
+        raise disk_error(folder / entry.name, error) from None
 
 
 def url(entry: Entry, file: ModelFile) -> str:
@@ -69,17 +81,15 @@ def url(entry: Entry, file: ModelFile) -> str:
     return f"{hub}/{entry.repo}/resolve/{entry.revision}/{path}"
 
 
-def _require_space(entry: Entry, wanted: list[ModelFile], folder: Path) -> None:
-    need = SPARE_BYTES if wanted else 0
-    for file in wanted:
-        need += max(0, file.size_bytes - part_bytes(entry.place(file, folder)))
-    free = shutil.disk_usage(folder).free
-    if free < need:
+def _require_hashes(entry: Entry, allow_unverified: bool) -> None:
+    unverified = [file.name for file in entry.files if file.sha256 == MISSING]
+    if unverified and not allow_unverified:
         raise DownloadError(
-            f"{entry.name} needs {need / 1e6:.0f} MB in {folder}, but only {free / 1e6:.0f} MB are free; "
-            "make room, or set [models] folder in config.toml to another disk."
+            f"No hash is known for {unverified[0]}, so nobody could tell whether the right file came; "
+            f"`assistant models pull {entry.name} --allow-unverified` fetches it all the same."
         )
 
 
-def _disk_error(path: Path, error: OSError) -> DownloadError:
-    return DownloadError(f"{path} cannot be written: {error.strerror}; make room or check its permissions.")
+def _require_room(entries: Sequence[Entry], wanted: list[tuple[ModelFile, Path]], folder: Path) -> None:
+    need_bytes = sum(max(0, file.size_bytes - part_bytes(place)) for file, place in wanted)
+    require_room(f"Fetching {', '.join(entry.name for entry in entries)}", need_bytes, folder)

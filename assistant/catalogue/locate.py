@@ -11,12 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from assistant.catalogue.read import Entry, Kind, read
+from assistant.catalogue.read import Entry, Kind, current
 from assistant.config import CHECKOUT, is_path
 from assistant.errors import ModelError
 
 TEST_MODELS = CHECKOUT / "tests" / "models"
-_TEST_NAMES: dict[Kind, str] = {
+TEST_NAMES: dict[Kind, str] = {
     "stt": "whisper-tiny-test",
     "llm": "tiny-chat-q8_0.gguf",
     "tts": "en_US-tiny-medium.onnx",
@@ -28,35 +28,47 @@ class Located(msgspec.Struct, frozen=True):
     """A model that is complete on disk.
 
     `path` is a GGUF file ("llm"), a CTranslate2 folder ("stt") or an .onnx file ("tts"); `template` is ""
-    unless the catalogue states one; `test_model` says that it is one of the tiny ones made for tests.
+    unless the catalogue states one.
     """
 
     kind: Kind
     name: str
     path: Path
     template: str
-    test_model: bool
 
 
 def locate(kind: Kind, wanted: str, folder: Path) -> Located:
     """The model that config.toml's `[kind] model = wanted` means; downloaded ones live in `folder`.
 
-    "auto" is the catalogue's choice once that is on disk, else a tiny test model.  Raises `ModelError`.
+    A plan has put a name or a path in the place of "auto"; without one, that is the small test model.
+    Raises `ModelError`.
     """
+    if wanted == "auto":
+        if (test := test_model(kind)) is None:
+            raise ModelError(
+                f"There is no {_NOUNS[kind]} on disk; fetch one that fits with `assistant models pull`."
+            )
+        wanted = str(test)
     if is_path(wanted):
         path = Path(wanted).expanduser()
         check(kind, path)
-        return Located(kind, path.name, path, "", test_model=False)
-    catalogue = read()
-    if wanted != "auto":
-        return _in_folder(catalogue.entry(wanted, kind), folder)
-    entry = catalogue.auto_entry(kind)
-    if absent(entry, folder):
-        path = TEST_MODELS / _TEST_NAMES[kind]
-        if path.exists():
-            check(kind, path)
-            return Located(kind, path.stem, path, "", test_model=True)
-    return _in_folder(entry, folder)
+        return Located(kind, path.name, path, "")
+    return _in_folder(current(folder).entry(wanted, kind), folder)
+
+
+def test_model(kind: Kind) -> Path | None:
+    """The small model made for tests, which serves until there is another; None where it is not shipped."""
+    path = TEST_MODELS / TEST_NAMES[kind]
+    return path if path.exists() else None
+
+
+def is_complete(entry: Entry, folder: Path) -> bool:
+    """Whether all files of `entry` are on disk, as far as names and sizes tell."""
+    return all(
+        place.is_file() and place.stat().st_size == file.size_bytes
+        for file in entry.files
+        for place in [entry.place(file, folder)]
+    )
 
 
 def absent(entry: Entry, folder: Path) -> list[Path]:
@@ -82,7 +94,7 @@ def _in_folder(entry: Entry, folder: Path) -> Located:
     if entry.kind != "stt":
         path = entry.place(entry.files[0], folder)
     check(entry.kind, path, f"fetch it again with {pull}")
-    return Located(entry.kind, entry.name, path, entry.template, test_model=False)
+    return Located(entry.kind, entry.name, path, entry.template)
 
 
 def check(

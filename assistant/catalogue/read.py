@@ -1,16 +1,22 @@
-"""models/catalogue.toml as structs: what every known model consists of and where it comes from."""
+"""models/catalogue.toml as structs: what is known of every model, and which ones "auto" chooses from."""
 
 from __future__ import annotations
 
+import datetime
 import difflib
+import logging
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 import msgspec
 
+from assistant.catalogue.shapes import LlmShape, SttShape, TtsShape
 from assistant.config import CHECKOUT
 from assistant.errors import ModelError
+
+log = logging.getLogger(__name__)
 
 Kind = Literal["stt", "llm", "tts"]
 KINDS: tuple[Kind, ...] = ("stt", "llm", "tts")
@@ -18,6 +24,15 @@ KINDS: tuple[Kind, ...] = ("stt", "llm", "tts")
 PATH = CHECKOUT / "models" / "catalogue.toml"
 MISSING = "missing"
 """Stands where no public source states a hash."""
+OTHER = "other"
+"""Stands for every language that has no list of its own."""
+
+FORMAT = 1
+MOST_BYTES = 4 * 1024 * 1024
+
+_WORD = "[A-Za-z0-9][A-Za-z0-9._-]*"
+Language = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,3}\Z")]
+Lists = dict[Annotated[str, msgspec.Meta(pattern=rf"^([a-z]{{2,3}}|{OTHER})\Z")], tuple[str, ...]]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,9 +42,9 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ModelFile(Section, frozen=True):
     """One file of a model; `path` is relative to its repository, `sha256` is hexadecimal or `MISSING`."""
 
-    path: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")]
+    path: Annotated[str, msgspec.Meta(pattern=rf"^{_WORD}(/{_WORD})*\Z")]
     size_bytes: Annotated[int, msgspec.Meta(gt=0)]
-    sha256: Annotated[str, msgspec.Meta(pattern=f"^([0-9a-f]{{64}}|{MISSING})$")]
+    sha256: Annotated[str, msgspec.Meta(pattern=rf"^([0-9a-f]{{64}}|{MISSING})\Z")]
 
     @property
     def name(self) -> str:
@@ -41,22 +56,31 @@ class Entry(Section, frozen=True):
     """A model; its files lie in `folder / name` once they are fetched.
 
     The first file is the model itself.  They come either from `repo` at commit `revision` of the model hub,
-    or from the folder `url` of another server.
+    or from the folder `url` of another server.  `template` is "" where the file has its own, `quantisation`
+    for all but language models.  Unless `commercial`, the licence bars some from using it.
     """
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, msgspec.Meta(pattern=rf"^{_WORD}\Z")]
     kind: Kind
     licence: str
-    languages: tuple[str, ...]
+    languages: Annotated[tuple[Language, ...], msgspec.Meta(min_length=1)]
     files: Annotated[tuple[ModelFile, ...], msgspec.Meta(min_length=1)]
     template: Literal["", "zephyr", "llama-2", "chatml", "orca", "plain"] = ""
-    repo: str = ""
-    revision: str = ""
-    url: str = ""
+    repo: Annotated[str, msgspec.Meta(pattern=rf"^({_WORD}/{_WORD})?\Z")] = ""
+    revision: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{40})?\Z")] = ""
+    url: Annotated[str, msgspec.Meta(pattern=rf"^(https://{_WORD}(:[0-9]+)?(/{_WORD})*)?\Z")] = ""
+    shape: str = ""
+    quantisation: Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9_]*\Z")] = ""
+    commercial: bool = False
 
     @property
     def size_bytes(self) -> int:
         return sum(file.size_bytes for file in self.files)
+
+    @property
+    def verifiable(self) -> bool:
+        """Whether a hash is known of every file."""
+        return all(file.sha256 != MISSING for file in self.files)
 
     def place(self, file: ModelFile, folder: Path) -> Path:
         """Where `file` belongs below the models' `folder`."""
@@ -64,17 +88,28 @@ class Entry(Section, frozen=True):
 
 
 class Auto(Section, frozen=True):
-    """Which entry "auto" means, by kind."""
+    """The names that "auto" chooses from: by kind and language (or `OTHER`), from the best to the least."""
 
-    stt: str
-    llm: str
-    tts: str
+    stt: Lists
+    llm: Lists
+    tts: Lists
+
+
+class Shapes(Section, frozen=True):
+    """The shapes by kind and name."""
+
+    stt: dict[str, SttShape]
+    llm: dict[str, LlmShape]
+    tts: dict[str, TtsShape]
 
 
 class Catalogue(Section, frozen=True):
     """All of catalogue.toml."""
 
+    format: int
+    updated: datetime.date
     auto: Auto
+    shapes: Shapes
     models: tuple[Entry, ...]
 
     def entry(self, name: str, kind: Kind | None = None) -> Entry:
@@ -86,32 +121,108 @@ class Catalogue(Section, frozen=True):
         hint = f"did you mean {near[0]}?" if near else "`assistant models` lists those that there are."
         raise ModelError(f'There is no {kind + " " if kind else ""}model "{name}"; {hint}')
 
-    def auto_entry(self, kind: Kind) -> Entry:
-        """The entry that "auto" means."""
-        name: str = getattr(self.auto, kind)
-        return self.entry(name, kind)
+    def shape(self, entry: Entry) -> LlmShape | SttShape | TtsShape:
+        """How `entry` is built: the shape of its kind."""
+        shape: LlmShape | SttShape | TtsShape = getattr(self.shapes, entry.kind)[entry.shape]
+        return shape
+
+    def preferred(self, kind: Kind, language: str) -> tuple[Entry, ...]:
+        """What "auto" chooses from for that language (ISO 639), from the best to the least; may be empty."""
+        lists: Lists = getattr(self.auto, kind)
+        return tuple(self.entry(name, kind) for name in lists.get(language, lists.get(OTHER, ())))
 
 
 def read(path: Path | None = None) -> Catalogue:
     """The catalogue in `path`, the project's own by default.  Raises `ModelError`."""
     path = path or PATH
     try:
-        catalogue = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Catalogue)
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise ModelError(f"The model catalogue {path} cannot be read: {error.strerror}.") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ModelError(f"The model catalogue {path} is not valid TOML: {error}.") from None
+    return parse(text, str(path))
+
+
+def current(folder: Path) -> Catalogue:
+    """The project's own catalogue, or the one that an update left in the models' `folder` if no older.
+
+    One that is damaged must not stop the assistant: it counts as absent, with a warning.  Raises
+    `ModelError` if the own one is damaged.
+    """
+    own, path = read(), folder / PATH.name
+    if path == PATH or not path.is_file():
+        return own
+    try:
+        updated = read(path)
+    except ModelError as error:
+        log.warning("%s The assistant's own serves instead.", error)
+        return own
+    return updated if updated.updated >= own.updated else own
+
+
+def parse(text: bytes, source: str) -> Catalogue:
+    """The catalogue that `text` is; `source` is what a sentence calls the place it came from.
+
+    Whoever wrote it, a text that is returned holds together.  Raises `ModelError`.
+    """
+    if len(text) > MOST_BYTES:
+        raise ModelError(
+            f"The model catalogue {source} has more than {MOST_BYTES} bytes, so it cannot be one."
+        )
+    try:
+        tree = tomllib.loads(text.decode())
+    except RecursionError:
+        raise ModelError(f"The model catalogue {source} is not valid TOML: it is nested too deep.") from None
+    except ValueError as error:  # besides TOMLDecodeError: no UTF-8, or a number of thousands of digits
+        raise ModelError(f"The model catalogue {source} is not valid TOML: {error}.") from None
+    if tree.get("format") != FORMAT:
+        raise ModelError(
+            f"The model catalogue {source} is for another version of the assistant "
+            f"(format {tree.get('format', 'not stated')}, not {FORMAT}); update the assistant."
+        )
+    try:
+        catalogue = msgspec.convert(tree, Catalogue)
     except msgspec.ValidationError as error:
-        raise ModelError(f"The model catalogue {path} cannot be used: {error}.") from None
-    seen: set[str] = set()
-    for entry in catalogue.models:
-        if entry.name in seen:
-            raise ModelError(f"The model catalogue {path} lists {entry.name} twice; remove one.")
-        if bool(entry.url) == bool(entry.repo and entry.revision):
-            raise ModelError(
-                f"The model catalogue {path} must give {entry.name} a repo and a revision, or a url."
-            )
-        seen.add(entry.name)
-    for kind in KINDS:
-        catalogue.auto_entry(kind)
+        raise ModelError(f"The model catalogue {source} cannot be used: {error}.") from None
+    for flaw in _flaws(catalogue):
+        raise ModelError(f"The model catalogue {source} cannot be used: {flaw}.")
     return catalogue
+
+
+def _flaws(catalogue: Catalogue) -> Iterator[str]:
+    """What does not hold together, each as the end of a sentence."""
+    for name, shape in catalogue.shapes.llm.items():
+        if isinstance(shape.kv_heads, tuple) and len(shape.kv_heads) != shape.layers:
+            yield f"its shape {name} gives kv_heads of {len(shape.kv_heads)} layers, but has {shape.layers}"
+    by_name: dict[str, Entry] = {}
+    for entry in catalogue.models:
+        if entry.name in by_name:
+            yield f"it lists {entry.name} twice"
+        by_name[entry.name] = entry
+        if bool(entry.url) == bool(entry.repo and entry.revision):
+            yield f"it must give {entry.name} a repo and a revision, or a url"
+        if len({file.name for file in entry.files}) < len(entry.files):
+            yield f"two files of {entry.name} have the same name"
+        if entry.shape not in getattr(catalogue.shapes, entry.kind):
+            yield f'{entry.name} is of the shape "{entry.shape}", which is not in shapes.{entry.kind}'
+        if bool(entry.quantisation) != (entry.kind == "llm"):
+            yield f"{entry.name} must give a quantisation if and only if it is a language model"
+    for kind in KINDS:
+        for language, names in getattr(catalogue.auto, kind).items():
+            for name in names:
+                reason = _unfit(by_name.get(name), kind, language)
+                if reason:
+                    yield f"auto.{kind}.{language} names {name}, but {reason}"
+
+
+def _unfit(entry: Entry | None, kind: Kind, language: str) -> str:
+    """Why "auto" must not choose `entry` for somebody who speaks `language`; "" if it may."""
+    if entry is None or entry.kind != kind:
+        return f"there is no {kind} model of that name"
+    if not entry.commercial:
+        return "its licence bars commercial use"
+    if not entry.verifiable:
+        return "the hash of a file is missing"
+    if language == OTHER:
+        return "" if len(entry.languages) > 1 else f"it serves {entry.languages[0]} alone"
+    return "" if language in entry.languages else f"it does not serve {language}"

@@ -1,36 +1,39 @@
 """One file on its way from a server: resumed where it stopped, checked before it counts.
 
-It grows as `<name>.part` and takes its name only when its size and SHA-256 are right and it is on the disk:
-a file under its own name is complete.
+It grows as `<name>.part` and takes its name only when its size and SHA-256 are right and it is on the disk.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
-import hashlib
 import http.client
 import os
 import re
 import socket
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Protocol
 
-from assistant.catalogue.read import MISSING, ModelFile
+from assistant.catalogue.disk import damage, growing
+from assistant.catalogue.read import ModelFile
 from assistant.errors import DownloadError
 
 TIMEOUT_S = 30.0
+SLOWEST_BYTES_S = 1000
+"""A connection that brings less, over `TIMEOUT_S`, is given up for a new one."""
+LONGEST_WAIT_S = 120.0
+"""What of a busy server's Retry-After is heeded."""
 ATTEMPTS = 5
 BLOCK_BYTES = 256 * 1024
 ENOUGH_BYTES = 1024 * 1024
 """An attempt that brought this much was no failure: only fruitless ones in a row are counted."""
 
 NOBODY_THERE = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18}|\*)")  # RFC 9110, 14.4
 
 
 class Progress(Protocol):
@@ -44,7 +47,11 @@ class Progress(Protocol):
 
 
 class _Hiccup(Exception):
-    """This attempt failed, the next one may not."""
+    """This attempt failed, the next one may not; it should be `after_s` seconds away."""
+
+    def __init__(self, why: str, after_s: float = 0.0) -> None:
+        super().__init__(why)
+        self.after_s = after_s
 
 
 class _Offline(_Hiccup):
@@ -58,35 +65,18 @@ class Transfer:
         self, source: str, file: ModelFile, place: Path, progress: Progress, wait: Callable[[float], None]
     ) -> None:
         self.source, self.file, self.place, self.progress, self.wait = source, file, place, progress, wait
-        self.part = place.with_name(place.name + ".part")
         self.answered = False
 
     def run(self) -> None:
         """Fetch it.  Raises `DownloadError`, or `OSError` if the disk takes no more; the .part stays."""
-        with self.part.open("ab") as out:
-            # Another process may have finished, and renamed the file, between our opening and our locking it.
-            if not _locked(out) or not self.part.exists():
-                raise self._error("another process is fetching it", "wait for that to end")
-            try:
-                self._complete(out)
-            finally:
-                if not _length(out):
-                    self._leave_nothing()
-            os.fsync(out.fileno())
-            self.part.replace(self.place)
-        _sync_folder(self.place.parent)
-
-    def _leave_nothing(self) -> None:
-        """Not a byte came: no trace either, so that nobody takes it for a part."""
-        self.part.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # other files of the model are there
-            self.place.parent.rmdir()
+        with growing(self.place) as out:
+            self._complete(out)
 
     def _complete(self, out: IO[bytes]) -> None:
         """Leave the whole, right file in `out`."""
         for last in (False, True):
             self._fill(out)
-            reason = damage(self.file, self.part)
+            reason = damage(self.file, Path(out.name))
             if not reason:
                 return
             out.truncate(0)
@@ -111,8 +101,9 @@ class Transfer:
                         str(hiccup) if most == 1 else f"{hiccup} ({most} attempts)",
                         "check the network and run the same command again, it goes on where it stopped",
                     ) from None
-                self.progress.note(f"{self.file.name}: {hiccup}; trying again.")
-                self.wait(2.0**fruitless)
+                wait_s = max(2.0**fruitless, hiccup.after_s)
+                self.progress.note(f"{self.file.name}: {hiccup}; trying again in {wait_s:.0f} s.")
+                self.wait(wait_s)
 
     def _attempt(self, out: IO[bytes], start: int) -> None:
         """Ask for the bytes from `start` on and write what comes.  Raises `_Hiccup` or `DownloadError`."""
@@ -131,9 +122,14 @@ class Transfer:
                 out.truncate(0)
             elif error.code < 500 and error.code not in (408, 425, 429):
                 raise self._error(answer, "try a mirror in HF_ENDPOINT") from None
-            raise _Hiccup(answer) from None
+            raise _Hiccup(answer, _retry_after_s(error.headers.get("Retry-After", ""))) from None
         except (OSError, http.client.HTTPException) as error:
             raise self._lost(error) from None
+        except ValueError as error:
+            raise self._error(
+                f"its address, or one that the server sent us on to, is none ({error})",
+                "see whether HF_ENDPOINT is right",
+            ) from None
         self.answered = True
         with response:
             start = self._agreed_start(response, start)
@@ -148,17 +144,18 @@ class Transfer:
                 "a web page came instead of it",
                 "see whether the network wants a log-in or HF_ENDPOINT is wrong",
             )
-        total: int | None = None
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise self._error("it came compressed", "try another mirror in HF_ENDPOINT")
         if response.status == 206:
-            given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+            given = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if given is None or int(given[1]) != start:
                 raise _Hiccup("the server sent another part than was asked for")
-            total = None if given[2] == "*" else int(given[2])
+            total = given[2]
         else:
             start = 0
             length = response.headers.get("Content-Length", "")
-            total = int(length) if length.isdigit() else None
-        if total not in (None, self.file.size_bytes):
+            total = length if re.fullmatch("[0-9]{1,18}", length) else "*"
+        if total not in ("*", str(self.file.size_bytes)):
             raise self._error(
                 f"the server has a file of {total} bytes instead of {self.file.size_bytes}",
                 "try later, or another mirror in HF_ENDPOINT",
@@ -167,9 +164,10 @@ class Transfer:
 
     def _copy(self, response: http.client.HTTPResponse, out: IO[bytes], done: int) -> None:
         """Write what `response` brings behind the `done` bytes of `out`; never more than the file has."""
+        looked_at_s, had = time.monotonic(), done
         while done < self.file.size_bytes:
             try:
-                block = response.read(min(BLOCK_BYTES, self.file.size_bytes - done))
+                block = response.read1(min(BLOCK_BYTES, self.file.size_bytes - done))
             except (OSError, http.client.HTTPException) as error:
                 raise self._lost(error) from None
             if not block:
@@ -178,6 +176,10 @@ class Transfer:
             out.flush()
             done += len(block)
             self.progress.reached(self.file, done)
+            if time.monotonic() - looked_at_s >= TIMEOUT_S:
+                if done - had < SLOWEST_BYTES_S * TIMEOUT_S:
+                    raise _Hiccup("the server sends hardly anything")
+                looked_at_s, had = time.monotonic(), done
 
     def _lost(self, error: Exception) -> _Hiccup | DownloadError:
         """What a failure of the network means."""
@@ -196,48 +198,10 @@ class Transfer:
         return DownloadError(f"{self.file.name} could not be fetched: {why}; {remedy}.")
 
 
-def damage(file: ModelFile, place: Path) -> str:
-    """What is wrong with `file` at `place`, as the end of a sentence; "" if nothing.  Reads all of it."""
-    try:
-        size = place.stat().st_size
-        if size != file.size_bytes:
-            return f"has {size} bytes, not {file.size_bytes}"
-        if file.sha256 != MISSING and _sha256(place) != file.sha256:
-            return "is damaged (its SHA-256 is wrong)"
-    except FileNotFoundError:
-        return "is missing"
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return ""
-
-
-def part_bytes(place: Path) -> int:
-    """How much of the file that belongs at `place` an interrupted download has left."""
-    part = place.with_name(place.name + ".part")
-    return part.stat().st_size if part.exists() else 0
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _locked(out: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _retry_after_s(text: str) -> float:
+    """The seconds that a Retry-After asks for; 0 if it is none, or a date."""
+    return min(float(text), LONGEST_WAIT_S) if re.fullmatch("[0-9]{1,9}", text) else 0.0
 
 
 def _length(out: IO[bytes]) -> int:
     return os.fstat(out.fileno()).st_size
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -14,6 +15,9 @@ from assistant.messages import STAGES, Stage
 if TYPE_CHECKING:
     from assistant.config import Audio, Config
     from assistant.daemon.daemon import Daemon
+    from assistant.daemon.memory_watch import MemoryWatch
+
+log = logging.getLogger(__name__)
 
 HELP = "run the daemon that the stages connect to (what systemd starts)"
 
@@ -51,9 +55,28 @@ def run(words: argparse.Namespace) -> int:
         level = "error"  # a person at the terminal is told by the command
     config = msgspec.structs.replace(config, log=msgspec.structs.replace(config.log, level=level))
     service.log_to_stderr(level, "assistant")
-    daemon = Daemon(config, words.socket or socket_path(config), words.workers, words.debug)
+    memory = _plan(config)
+    socket = words.socket or socket_path(config)
+    daemon = Daemon(config, socket, words.workers, words.debug, memory=memory)
     asyncio.run(_serve(daemon, words.owned))
     return 0
+
+
+def _plan(config: Config) -> MemoryWatch | None:
+    """What runs on this board; None without any language model on disk, which its worker will tell."""
+    from assistant.board.memory import MemoryGauge
+    from assistant.daemon.memory_watch import MemoryWatch
+    from assistant.errors import ModelError
+    from assistant.plan import planner
+    from assistant.plan.selection import select
+
+    gauge = MemoryGauge()
+    try:
+        facts = planner.gather(config, planner.budget_bytes(gauge), only_on_disk=True)
+    except ModelError as error:
+        log.warning("there is no plan: %s", error)
+        return None
+    return MemoryWatch(config, facts, select(facts), gauge)
 
 
 def _stages(names: str) -> list[Stage] | None:

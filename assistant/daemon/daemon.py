@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from assistant.config import Config
+from assistant.daemon.memory_watch import MemoryWatch
+from assistant.daemon.stepping import sentence
 from assistant.daemon.supervision import Supervisor, worker_command
 from assistant.daemon.turn import Action, CancelWork, Enqueue, Notify, Publish, Tell
 from assistant.daemon.turns import Turns
-from assistant.errors import AnswerError, QueueFull
+from assistant.errors import AnswerError, AssistantError, QueueFull
 from assistant.messages import STAGES, AnyMessage, Stage, StageState
+from assistant.plan.selection import Plan, summary
 from assistant.queues.broker import Broker, Peer
 from assistant.queues.server import SocketServer
 
 log = logging.getLogger(__name__)
+
+TICK_S = 0.25
+"""How often the daemon looks at what hangs and at the memory: a program may take 100 MB in a second."""
 
 SILENT_S: dict[Stage, float] = {"vad": 10.0, "stt": 150.0, "llm": 60.0, "tts": 30.0}
 """A ready worker that shows no sign of life for so long hangs: it is killed, and its work given to the next.
@@ -26,6 +33,13 @@ SILENT_S: dict[Stage, float] = {"vad": 10.0, "stt": 150.0, "llm": 60.0, "tts": 3
 All stages show one every second, but stt is blind while CTranslate2 works on a window (30 s of sound on the
 slowest board, at five times real time).
 """
+
+VOICE: tuple[Stage, ...] = ("vad", "stt", "tts")
+"""The stages that a plan without a voice does without."""
+
+NO_VOICE = "There is no memory for speech at the moment; type instead."
+SAY_WITHIN_S = 10.0
+"""How long the voice may still take to say that it goes."""
 
 LOADING_S = 600.0
 """The same while it loads its model: a large one from a slow SD card takes minutes."""
@@ -35,7 +49,7 @@ class Daemon:
     """Everything that lives as long as the daemon does.
 
     `workers` are the stages to start at once; None: somebody else (systemd) starts all.  `clock` gives
-    seconds, monotonic.
+    seconds, monotonic.  `memory` holds the plan that completes `config`, and says when to change it.
     """
 
     def __init__(
@@ -45,10 +59,17 @@ class Daemon:
         workers: Iterable[Stage] | None,
         debug: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        memory: MemoryWatch | None = None,
     ) -> None:
         self._clock = clock
+        self._memory = memory
+        self._voice_ends: tuple[int, float] | None = (
+            None  # the turn that says so, and when not to wait for it
+        )
         self._turns = Turns(config.daemon.question_ttl_s, config.log.words)
         self.broker = Broker(config, self, clock)
+        if memory is not None:
+            self.broker.config = memory.config()
         self._server = SocketServer(socket, self.broker)
         self._supervisor = (
             Supervisor(workers, self._failing, lambda stage: worker_command(stage, socket, debug))
@@ -63,11 +84,15 @@ class Daemon:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set.  Raises `DaemonError` when it cannot begin."""
         await self._server.start()
+        self._log_plan()
         try:
             if self._supervisor is not None:
                 self._supervisor.start()
+                if self._memory is not None and not self._memory.plan.has_voice:
+                    why = [reason for reason in self._memory.plan.reasons if "typed" in reason]
+                    self._end_voice(why[0] if why else NO_VOICE)
             while not stop.is_set():
-                await _wait(stop, 0.5)
+                await _wait(stop, TICK_S)
                 self.tick()
         finally:
             if self._supervisor is not None:
@@ -75,10 +100,11 @@ class Daemon:
             await self._server.stop()
 
     def tick(self) -> None:
-        """Time passes; about twice a second."""
+        """Time passes; every `TICK_S`."""
         self.broker.tick()
         self._act(self._turns.tick(self._clock()))
         self._end_what_hangs()
+        self._look_at_memory()
 
     # ------------------------------------------------------------ what the broker tells (`Owner`)
 
@@ -96,6 +122,8 @@ class Daemon:
         elif peer.role != "watcher":
             if self._states[peer.role].state != "gone":
                 self._set_state(StageState(peer.role, "gone"))
+                if self._memory is not None:
+                    self._memory.worker_died(peer.role)
             self._act(self._turns.stage_left(peer.role, self._clock()))
 
     def posted(self, peer: Peer, message: AnyMessage) -> None:
@@ -113,6 +141,8 @@ class Daemon:
                 self.broker.begin(peer)
             elif message.state == "gone":
                 self._act(self._turns.stage_unusable(peer.role, message.detail, now_s))
+                if message.no_room and self._memory is not None:
+                    self._change_plan(self._memory.plan, self._memory.worker_has_no_room(peer.role, now_s))
         else:
             self._act(self._turns.from_stage(peer.role, message, now_s))
 
@@ -195,6 +225,86 @@ class Daemon:
                 self.broker.dismiss(worker, "The stage showed no sign of life.")
                 if self._supervisor is not None:
                     self._supervisor.kill(stage)
+
+    # ------------------------------------------------------------ the plan
+
+    def _log_plan(self) -> None:
+        if self._memory is not None:
+            plan = self._memory.plan
+            log.info("the plan is %s of %d MiB", summary(plan), plan.budget_bytes >> 20)
+            for reason in plan.reasons:
+                log.log(logging.DEBUG if plan.fits else logging.WARNING, "%s", reason)
+
+    def _look_at_memory(self) -> None:
+        if self._memory is None:
+            return
+        now_s = self._clock()
+        if self._voice_ends is not None:
+            number, latest_s = self._voice_ends
+            if now_s >= latest_s or all(turn.number != number for turn in self._turns.turns()):
+                self._voice_ends = None
+                self._end_voice(NO_VOICE)
+        workers = [worker.pid for stage in STAGES if (worker := self.broker.worker(stage)) is not None]
+        old = self._memory.plan
+        idle = not self._turns.turns()
+        self._change_plan(old, self._memory.look([os.getpid(), *workers], now_s, idle))
+
+    def _change_plan(self, old: Plan, new: Plan | None) -> None:
+        """Put the plan into effect, and say so: aloud if anybody is listened to, and in the log."""
+        if new is None or self._memory is None:
+            return
+        what = sentence(old, new)
+        log.warning("the plan is now %s: %s", summary(new), what)
+        had, self.broker.config = self.broker.config, self._memory.config()
+        # A stage that is to end needs no other model, but the voice to say so.
+        kept: tuple[Stage, ...] = ("stt", "llm", "tts") if new.has_voice or not self._listens else ("llm",)
+        for stage in kept:
+            if getattr(had, stage) != getattr(self.broker.config, stage):
+                self._replace(stage)
+        if new.has_voice and not old.has_voice:
+            self._begin_voice()
+        voices = old.has_voice or new.has_voice
+        number = self._announce(what) if self._listens and voices else None
+        if number is not None and not new.has_voice:
+            self._voice_ends = (number, self._clock() + SAY_WITHIN_S)
+        elif not new.has_voice and (old.has_voice or not self._listens):
+            self._end_voice(NO_VOICE)
+
+    def _announce(self, text: str) -> int | None:
+        """Say `text`; the number of that turn, None if nothing can be said."""
+        try:
+            number, actions = self._turns.announce(text, self._clock())
+        except AssistantError:  # no speaker, or too many turns wait
+            return None
+        self._act(actions)
+        return number
+
+    def _replace(self, stage: Stage) -> None:
+        """Have the stage's worker follow the new configuration; its work is not to blame for its end."""
+        if (worker := self.broker.worker(stage)) is not None:
+            self._states[stage] = StageState(stage, "gone")  # told to go: not a death
+            self.broker.dismiss(worker, "The plan has changed.", blameless=True)
+        if self._supervisor is not None:
+            self._supervisor.restart(stage)
+
+    @property
+    def _listens(self) -> bool:
+        """Whether there is a person who speaks and hears, not just commands that ask for one thing."""
+        return self._supervisor is None or "vad" in self._supervisor.always
+
+    def _end_voice(self, why: str) -> None:
+        for stage in VOICE:
+            if self._supervisor is not None and (self._listens or not len(self.broker.queues[stage])):
+                self._supervisor.forget(stage)
+            if self._listens:  # else whoever needs the stage may still start it
+                self._failing(stage, why)
+
+    def _begin_voice(self) -> None:
+        self._voice_ends = None
+        for stage in VOICE:
+            self._turns.stage_wanted_again(stage)
+            if self._supervisor is not None and stage in self._supervisor.always:
+                self._supervisor.need(stage)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -50,7 +50,7 @@ class Supervisor:
         self._command = command
         self._failing = failing
         self._failures: dict[Stage, int] = dict.fromkeys(STAGES, 0)
-        self._always = frozenset(always)
+        self.always = frozenset(always)
         self._stopping = False
         self._tasks: dict[Stage, asyncio.Task[None]] = {}
         self._processes: dict[Stage, asyncio.subprocess.Process] = {}
@@ -58,7 +58,7 @@ class Supervisor:
     def start(self) -> None:
         """Start what always runs."""
         for stage in STAGES:
-            if stage in self._always:
+            if stage in self.always:
                 self.need(stage)
 
     def need(self, stage: Stage) -> None:
@@ -69,6 +69,18 @@ class Supervisor:
     def ready(self, stage: Stage) -> None:
         """The stage's worker has started well."""
         self._failures[stage] = 0
+
+    def forget(self, stage: Stage) -> None:
+        """The stage is no longer wanted: its worker ends, and none follows until it is needed again."""
+        if (task := self._tasks.pop(stage, None)) is not None:
+            task.cancel()
+        self.kill(stage)
+
+    def restart(self, stage: Stage) -> None:
+        """Have another worker start now, whatever pause the stage is in: something has changed for it."""
+        if stage in self._tasks:
+            self.forget(stage)
+            self.need(stage)
 
     def kill(self, stage: Stage) -> None:
         """End a worker that hangs; it will be replaced."""

@@ -101,6 +101,10 @@ class Turns(Answers):
             self._orphan_ends_s = now_s + VAD_RESUMES_WITHIN_S
         return self._drain()
 
+    def stage_wanted_again(self, stage: Stage) -> None:
+        """The stage, which could not work, is being started: work may wait for it."""
+        self._unusable.pop(stage, None)
+
     def stage_unusable(self, stage: Stage, reason: str, now_s: float) -> list[Action]:
         """The stage cannot work at all (no model, no device): whoever needs it is told."""
         self._now_s = now_s
@@ -151,6 +155,12 @@ class Turns(Answers):
         else:
             raise AnswerError(f"A client cannot send {type(message).__name__}.")
         return self._drain()
+
+    def announce(self, text: str, now_s: float) -> tuple[int, list[Action]]:
+        """Say `text` in the room, when it is its turn; gives back the number of that turn as well."""
+        self._now_s = now_s
+        self._say(ROOM, Say(text, to_client=False))
+        return self._last_number, self._drain()
 
     def client_left(self, client: int) -> list[Action]:
         """A client is gone, and with it what it asked for."""

@@ -19,14 +19,13 @@ from typing import Any
 
 from llama_cpp import llama_cpp as lib
 
+from assistant.board.threads import threads
 from assistant.catalogue.locate import check
 from assistant.config import Llm
-from assistant.errors import AnswerError, ModelError
+from assistant.errors import AnswerError, ModelError, NoRoomError
+from assistant.plan.prediction import PROMPT_STEP_TOKENS
 
 log = logging.getLogger(__name__)
-
-PROMPT_STEP_TOKENS = 128
-"""Prompt tokens evaluated in one call: so few that an operation of a 7B model ends in a second on a Pi."""
 
 ASK_EVERY_S = 0.05
 """How often `cancelled` is asked while a prompt is evaluated."""
@@ -114,6 +113,8 @@ class LlamaModel:
         # Weights are repacked for the processor: mapping the file would keep them in memory a second time.
         of_model.load_mode = lib.LLAMA_LOAD_MODE_NONE
         self._model = lib.llama_model_load_from_file(os.fsencode(path), of_model)
+        if self._model is None and "allocate" in _first_error:
+            raise NoRoomError(f"There is not enough memory for the model {path}; choose a smaller one.")
         if self._model is None:
             raise ModelError(
                 f"The model {path} cannot be loaded ({_reason()}); download it again or choose another."
@@ -140,14 +141,18 @@ class LlamaModel:
             self.context_tokens = trained
         of_context = lib.llama_context_default_params()
         of_context.n_ctx = self.context_tokens
-        of_context.n_batch = of_context.n_ubatch = min(512, self.context_tokens)
-        of_context.n_threads = of_context.n_threads_batch = self._settings.threads or max(
-            1, len(os.sched_getaffinity(0)) - 1
+        of_context.n_batch = of_context.n_ubatch = PROMPT_STEP_TOKENS
+        of_context.n_outputs_max = (
+            1  # the prediction behind the last token alone: room for all takes megabytes
         )
+        of_context.swa_full = False  # layers with a sliding window keep what the window shows, no more
+        of_context.n_threads = of_context.n_threads_batch = self._settings.threads or threads("llm")
         of_context.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        if self._settings.kv_type == "q8_0":
+            of_context.type_k = of_context.type_v = lib.GGML_TYPE_Q8_0
         self._context = lib.llama_init_from_model(self._model, of_context)
         if self._context is None:
-            raise ModelError(
+            raise NoRoomError(
                 f"There is no room for the model {path} with llm.context_tokens = {self.context_tokens} "
                 f"({_reason()}); make that smaller or choose a smaller model."
             )
@@ -268,6 +273,9 @@ class LlamaModel:
             if ours != wanted:
                 break
             same += 1
+        window = lib.llama_model_n_swa(self._model)
+        if window and lib.llama_memory_seq_pos_min(self._memory, 0) > max(0, same - window):
+            same = 0  # the layers with a sliding window no longer have what stood before this place
         self._forget_behind(same)
         return len(self.evaluated)
 

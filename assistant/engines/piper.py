@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 from piper import PiperConfig, PiperVoice, SynthesisConfig
 
+from assistant.board.threads import threads
 from assistant.catalogue.locate import check
 from assistant.config import Tts
 from assistant.errors import ModelError
@@ -38,6 +40,23 @@ ONNX_ERRORS = (
 
 VOICE_INPUTS = {"input", "input_lengths", "scales"}
 """What every Piper model takes; one of several speakers takes "sid" as well."""
+
+
+class FrugalSession(onnxruntime.InferenceSession):  # type: ignore[misc]  # it has no types
+    """A session that keeps no more memory between two pieces of speech than its weights take.
+
+    Otherwise it would keep for ever what the longest piece needed, 12 MiB for each second of sound.
+    """
+
+    def run(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Any],
+        run_options: onnxruntime.RunOptions | None = None,
+    ) -> Any:
+        options = run_options or onnxruntime.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return super().run(output_names, input_feed, options)
 
 
 class PiperEngine:
@@ -99,18 +118,15 @@ def _config(path: Path) -> PiperConfig:
     return config
 
 
-def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _session(path: Path, wanted_threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    # two threads at most: speech recognition and the language model want the other cores
-    options.intra_op_num_threads = threads or (1 if len(os.sched_getaffinity(0)) <= 2 else 2)
+    options.intra_op_num_threads = wanted_threads or threads("tts")
     options.inter_op_num_threads = 1
     # a spinning thread would keep its core from the language model, which goes on while this sentence is made
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors; they are raised as well
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        session = FrugalSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
     except ONNX_ERRORS as error:
         raise ModelError(
             f"The voice {path} is damaged ({_reason(error)}); delete it and download it again."

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from assistant.audio.formats import RATE_HZ
+from assistant.board.threads import threads
 from assistant.catalogue.locate import check
 from assistant.config import Stt
-from assistant.errors import ModelError
+from assistant.errors import ModelError, NoRoomError
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
@@ -85,7 +86,7 @@ class WhisperEngine:
                 str(folder),
                 device="cpu",
                 compute_type="int8",
-                cpu_threads=settings.threads or min(4, len(os.sched_getaffinity(0))),
+                cpu_threads=settings.threads or threads("stt"),
                 local_files_only=True,
             )
         except (RuntimeError, ValueError) as error:
@@ -94,7 +95,7 @@ class WhisperEngine:
                 "delete it and download it again."
             ) from None
         except MemoryError:
-            raise ModelError(
+            raise NoRoomError(
                 f"There is not enough memory for the speech model {folder}; choose a smaller one."
             ) from None
         tokens = self._model.hf_tokenizer.get_vocab()

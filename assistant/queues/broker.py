@@ -87,7 +87,10 @@ class Broker:
     """Queues of the four stages, and the peers behind them.  `clock` gives seconds, monotonic."""
 
     def __init__(self, config: Config, owner: Owner, clock: Callable[[], float]) -> None:
-        self._config = config
+        self.config = config
+        """What a worker or a client is given when it joins: what the user wrote, completed by the plan."""
+        self.written = config
+        """What the user wrote."""
         self._owner = owner
         self._clock = clock
         self._peers: dict[int, Peer] = {}
@@ -118,7 +121,7 @@ class Broker:
         self._peers[peer.number] = peer
         if stage is not None:
             self._workers[stage] = peer
-        port.send(wire.encode(wire.Welcome(self._config)))
+        port.send(wire.encode(wire.Welcome(self.config, self.written)))
         self._owner.joined(peer)
         return peer
 
@@ -140,14 +143,14 @@ class Broker:
         elif isinstance(frame, wire.Hello):
             raise wire.ProtocolError("The peer said hello twice.")
 
-    def leave(self, peer: Peer) -> None:
+    def leave(self, peer: Peer, blameless: bool = False) -> None:
         """A connection ended.  If it was a worker's, its unfinished messages go to the next one."""
         if self._peers.pop(peer.number, None) is None:
             return
         stage = _stage(peer)
         if stage is not None and self._workers.get(stage) is peer:
             del self._workers[stage]
-            for item in self.queues[stage].worker_lost(self._clock()):
+            for item in self.queues[stage].worker_lost(self._clock(), blameless):
                 self._owner.set_aside(stage, item.payload)
             self._refresh(stage)
         self._owner.left(peer)
@@ -207,11 +210,11 @@ class Broker:
                 self._owner.lost(stage, item.payload, "it waited longer than its time to live")
             self._deliver(stage)
 
-    def dismiss(self, peer: Peer, reason: str) -> None:
-        """End a peer's connection, telling it why."""
+    def dismiss(self, peer: Peer, reason: str, blameless: bool = False) -> None:
+        """End a peer's connection, telling it why; `blameless` if not for what the worker was working on."""
         peer.port.send(wire.encode(wire.Goodbye(reason)))
         peer.port.close()
-        self.leave(peer)
+        self.leave(peer, blameless)
 
     def worker(self, stage: Stage) -> Peer | None:
         """The connected worker of a stage."""

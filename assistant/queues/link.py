@@ -67,7 +67,7 @@ class Link:
     def __init__(self, channel: Channel, role: wire.Role) -> None:
         """Say hello and wait for the welcome.  Raises `DaemonError`."""
         self._on_notice: Callable[[AnyMessage], None] | None = None
-        self.config = Config()
+        self.config = self.written = Config()
         self._channel = channel
         self._lock = threading.RLock()
         self._deliveries: deque[Delivery] = deque()
@@ -174,7 +174,7 @@ class Link:
             else:
                 self._on_notice(frame.message)
         elif isinstance(frame, wire.Welcome):
-            self.config = frame.config
+            self.config, self.written = frame.config, frame.written
             self._welcomed = True
         elif isinstance(frame, wire.Taken):
             self._answers[frame.number] = ""

@@ -101,13 +101,14 @@ class PendingQueue(Generic[T]):
         done = self._remove(self._out, lambda item: item.number == number)
         return done[0].payload if done else None
 
-    def worker_lost(self, now_s: float) -> list[Item[T]]:
+    def worker_lost(self, now_s: float, blameless: bool = False) -> list[Item[T]]:
         """Everything that was with the worker waits again, in order, but what is to be set aside: given back.
 
-        Its time to live begins anew: until just now it was being worked on, not waiting.
+        Its time to live begins anew: until just now it was being worked on, not waiting.  `blameless` says
+        that the worker was ended for another reason than what it worked on.
         """
         aside: list[Item[T]] = []
-        if self._out:
+        if self._out and not blameless:
             self._out[0].deliveries += 1
             if self._out[0].deliveries >= MAX_DELIVERIES:
                 aside.append(self._out.popleft())

@@ -59,9 +59,10 @@ class Beat(Frame, frozen=True):
 
 
 class Welcome(Frame, frozen=True):
-    """The daemon's answer to `Hello`: the configuration in force."""
+    """The daemon's answer to `Hello`: the configuration in force, and what the user wrote of it."""
 
     config: Config
+    written: Config
 
 
 class Deliver(Frame, frozen=True):

@@ -15,7 +15,7 @@ from assistant.errors import AssistantError
 from assistant.messages import AnyMessage, Failure, Stage, StageState
 from assistant.queues.link import Delivery, Disconnected, Link
 from assistant.queues.socket import connect
-from assistant.service import EXIT_UNUSABLE, log_from
+from assistant.service import EXIT_UNUSABLE, give_back_memory, log_from
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,9 @@ def work(stage: Stage, socket: Path) -> int:
     link = connect(socket, stage)
     log_from(link.config.log.level)
     try:
-        with _reported(stage, lambda reason: link.post(StageState(stage, "gone", reason))):
+        with _reported(stage, lambda reason, no_room: link.post(StageState(stage, "gone", reason, no_room))):
             worker = _build(stage)(link)
+            give_back_memory()
             link.post(StageState(stage, "ready"))
             if isinstance(worker, Listener):
                 for message in worker.listen():  # endless, or until the microphone is gone
@@ -67,7 +68,7 @@ def work(stage: Stage, socket: Path) -> int:
 def _serve(stage: Stage, worker: Handler, link: Link, delivery: Delivery) -> None:
     turn, revision = getattr(delivery.message, "turn", 0), getattr(delivery.message, "revision", 0)
     acknowledge = True
-    with _reported(stage, lambda reason: link.post(Failure(stage, turn, revision, reason))):
+    with _reported(stage, lambda reason, _: link.post(Failure(stage, turn, revision, reason))):
         for message in worker.handle(delivery):
             link.post(message)
         acknowledge = not worker.acknowledges
@@ -76,23 +77,25 @@ def _serve(stage: Stage, worker: Handler, link: Link, delivery: Delivery) -> Non
 
 
 @contextmanager
-def _reported(stage: Stage, report: Callable[[str], None]) -> Iterator[None]:
-    """Tell what goes wrong in a sentence, instead of letting it take the process down."""
+def _reported(stage: Stage, report: Callable[[str, bool], None]) -> Iterator[None]:
+    """Tell what goes wrong in a sentence, and whether for want of memory; the process goes on."""
     try:
         yield
     except Disconnected:
         raise
     except AssistantError as error:
-        report(str(error))
+        report(str(error), isinstance(error, MemoryError))
+    except MemoryError:
+        report(f"There is not enough memory for the {stage} stage; choose a smaller model.", True)
     except ModuleNotFoundError as error:
-        report(f"The {stage} stage lacks a package ({error}); run ./install.sh again.")
+        report(f"The {stage} stage lacks a package ({error}); run ./install.sh again.", False)
     except Exception as error:  # noqa: BLE001 - the one place: one piece of work must not take the stage down
         # without the exception's own words, which may be a person's
         places = traceback.extract_tb(error.__traceback__)
         what = f"{type(error).__name__} at {Path(places[-1].filename).name}:{places[-1].lineno}"
         log.error("a defect in %s: %s", stage, what)
         log.debug("%s", "".join(traceback.format_list(places)))
-        report(f"The {stage} stage met a defect ({what}); --debug shows more.")
+        report(f"The {stage} stage met a defect ({what}); --debug shows more.", False)
 
 
 def _build(stage: Stage) -> Callable[[Link], Handler | Listener]:

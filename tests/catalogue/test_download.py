@@ -7,6 +7,9 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,10 +20,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assistant.catalogue import download, transfer
-from assistant.catalogue.download import pull, url
+from assistant.catalogue import disk, transfer
+from assistant.catalogue.disk import damage
+from assistant.catalogue.download import check_beforehand, pull, url
 from assistant.catalogue.read import MISSING, Entry, ModelFile
-from assistant.catalogue.transfer import ATTEMPTS, ENOUGH_BYTES, damage
+from assistant.catalogue.transfer import ATTEMPTS, ENOUGH_BYTES, LONGEST_WAIT_S
 from assistant.errors import DownloadError
 
 WEIGHTS = b"GGUF" + bytes(range(256)) * 5000
@@ -39,6 +43,12 @@ class Reply(msgspec.Struct, frozen=True):
     content_range: str = ""
     location: str = ""
     silent: bool = False
+    endless: bool = False
+    """It goes on in chunks, first `body`, then more, until nobody listens."""
+    drips: bool = False
+    """A byte at a time comes, and a while passes."""
+    encoding: str = ""
+    retry_after: str = ""
 
 
 class Hub(ThreadingHTTPServer):
@@ -74,15 +84,27 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", reply.kind)
         if reply.location:
-            self.send_header("Location", hub.address + reply.location)
+            self.send_header(
+                "Location", reply.location if "//" in reply.location else hub.address + reply.location
+            )
+        if reply.encoding:
+            self.send_header("Content-Encoding", reply.encoding)
+        if reply.retry_after:
+            self.send_header("Retry-After", reply.retry_after)
         if status == 206:
             right = f"bytes {start}-{len(reply.body) - 1}/{len(reply.body)}"
             self.send_header("Content-Range", reply.content_range or right)
-        if reply.length is not None:
+        if reply.endless:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif reply.length is not None:
             self.send_header("Content-Length", str(len(body)) if reply.length == "right" else reply.length)
         self.end_headers()
         # Who has seen from the headers that it cannot be the file does not wait for the body.
         with contextlib.suppress(ConnectionError):
+            while reply.drips and not hub.closing.wait(0.001):
+                self.wfile.write(b"X")
+            while reply.endless:
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(body), body))
             self.wfile.write(body if reply.sent is None else body[: reply.sent])
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that the base class gives it
@@ -105,18 +127,26 @@ class Heard:
         self.notes.append(sentence)
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+@contextlib.contextmanager
+def serving() -> Iterator[Hub]:
     server = Hub()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", server.address + "/")
-    monkeypatch.setenv("no_proxy", "*")
-    yield server
-    server.closing.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield server
+    finally:
+        server.closing.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with serving() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address + "/")
+        monkeypatch.setenv("no_proxy", "*")
+        yield server
 
 
 def entry(sha256: str = hashlib.sha256(WEIGHTS).hexdigest()) -> Entry:
@@ -208,6 +238,18 @@ HALF = len(WEIGHTS) // 2
             ["", f"bytes={HALF}-", f"bytes={HALF}-"],
             id="sends us elsewhere",
         ),
+        pytest.param([Reply(endless=True)], [""], id="sends chunks without end"),
+        pytest.param([Reply(body=OTHER, endless=True)], ["", ""], id="sends wrong chunks without end"),
+        pytest.param(
+            [Reply(sent=HALF), Reply(endless=True)], ["", f"bytes={HALF}-"], id="sends the rest without end"
+        ),
+        pytest.param([Reply(length="\xb2")], [""], id="says a length that is no number"),
+        pytest.param([Reply(length="9" * 5000)], [""], id="says a length beyond all numbers"),
+        pytest.param(
+            [Reply(sent=HALF), Reply(content_range=f"bytes {'9' * 5000}-1/*")],
+            ["", f"bytes={HALF}-", f"bytes={HALF}-"],
+            id="sends a range beyond all numbers",
+        ),
         pytest.param([Reply(body=OTHER)], ["", ""], id="sends wrong bytes once"),
         pytest.param(
             [Reply(body=OTHER, sent=HALF)], ["", f"bytes={HALF}-", ""], id="breaks off after wrong bytes"
@@ -227,6 +269,44 @@ def test_a_silent_server_is_asked_again(hub: Hub, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(transfer, "TIMEOUT_S", 0.1)
     hub.replies = [Reply(silent=True)]
     assert fetch(tmp_path).waited_s == [2.0]
+    assert left(tmp_path) == {"m.gguf": WEIGHTS}
+
+
+def test_a_server_that_sends_hardly_anything_is_asked_again(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(transfer, "SLOWEST_BYTES_S", 10**5)
+    hub.replies = [Reply(drips=True)]
+    heard = fetch(tmp_path)
+    assert heard.notes[0] == "m.gguf: the server sends hardly anything; trying again in 2 s."
+    assert left(tmp_path) == {"m.gguf": WEIGHTS}
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "waited_s"),
+    [
+        ("7", 7.0),
+        ("0", 2.0),
+        ("99999", LONGEST_WAIT_S),
+        ("9" * 5000, 2.0),
+        ("-5", 2.0),
+        ("Fri, 31 Dec 1999 23:59:59 GMT", 2.0),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_says_when_to_come_again(
+    hub: Hub, tmp_path: Path, status: int, retry_after: str, waited_s: float
+) -> None:
+    hub.replies = [Reply(status=status, retry_after=retry_after)]
+    assert fetch(tmp_path).waited_s == [waited_s]
+
+
+def test_another_host_may_have_it(hub: Hub, tmp_path: Path) -> None:
+    with serving() as other:
+        hub.replies = [Reply(sent=HALF), Reply(status=307, location=f"{other.address}/m")]
+        fetch(tmp_path)
+        assert other.asked == [("/m", f"bytes={HALF}-")]
     assert left(tmp_path) == {"m.gguf": WEIGHTS}
 
 
@@ -301,6 +381,9 @@ def test_whatever_the_server_does_only_the_right_file_gets_its_name(
         ([Reply(length="7000000")], "the server has a file of 7000000 bytes", 1),
         ([Reply(body=OTHER)] * 2, "a file whose SHA-256 is wrong, twice", 2),
         ([Reply(status=302, location="/again")] * 30, "the server answered 302 Found; try", 5),
+        ([Reply(status=302, location="file:///etc/passwd")], "the server answered 302 Found; try", 1),
+        ([Reply(status=500)] * 9, f"500 Internal Server Error ({ATTEMPTS} attempts)", ATTEMPTS),
+        ([Reply(encoding="gzip")], "it came compressed; try another mirror", 1),
     ],
 )
 def test_giving_up_says_why(hub: Hub, tmp_path: Path, replies: list[Reply], said: str, requests: int) -> None:
@@ -362,7 +445,7 @@ def test_a_server_that_goes_away_in_the_middle_is_waited_for(hub: Hub, tmp_path:
     with pytest.raises(DownloadError, match=rf"Connection refused\) \({ATTEMPTS} attempts\)"):
         pull(entry(), tmp_path, heard, wait=gone)
     assert len(heard.notes) == len(heard.waited_s) == ATTEMPTS - 1
-    assert heard.notes[0] == "m.gguf: the connection broke off; trying again."
+    assert heard.notes[0] == "m.gguf: the connection broke off; trying again in 2 s."
     assert left(tmp_path) == {"m.gguf.part": WEIGHTS[:HALF]}
 
 
@@ -370,6 +453,13 @@ def test_an_address_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "mirror.example")
     with pytest.raises(DownloadError, match=r'HF_ENDPOINT is "mirror\.example", which is no address'):
         url(entry(), entry().files[0])
+
+
+def test_an_address_that_only_looks_like_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://[mirror")
+    with pytest.raises(DownloadError, match=r"m\.gguf could not be fetched: its address, .* HF_ENDPOINT"):
+        fetch(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_without_a_hash_needs_permission(hub: Hub, tmp_path: Path) -> None:
@@ -396,10 +486,67 @@ def test_two_at_once_do_not_mix(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_told_beforehand(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "SPARE_BYTES", 10**18)
-    with pytest.raises(DownloadError, match=r"m needs \d+ MB in .* are free; make room"):
+    monkeypatch.setattr(disk, "SPARE_BYTES", 10**18)
+    with pytest.raises(DownloadError, match=r"Fetching m takes \d+ MB in .* are free; make room"):
         fetch(tmp_path)
     assert hub.asked == []
+
+
+def test_room_is_needed_for_all_models_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free_bytes = shutil.disk_usage(tmp_path).free
+    spare_bytes = free_bytes * 5 // 8
+    monkeypatch.setattr(disk, "SPARE_BYTES", spare_bytes)
+    large = msgspec.structs.replace(
+        entry(), name="large", files=(ModelFile("a/m.gguf", free_bytes // 4, "0" * 64),)
+    )
+    other = msgspec.structs.replace(large, name="other")
+    folder = tmp_path / "not" / "yet"
+    check_beforehand([large], folder)
+    with pytest.raises(DownloadError, match="Fetching large, other takes"):
+        check_beforehand([large, other], folder)
+    assert list(tmp_path.iterdir()) == []
+    # What is there needs no room, nor does what has come of the rest.
+    (folder / "large").mkdir(parents=True)
+    with (folder / "large" / "m.gguf.part").open("wb") as part:
+        part.truncate(free_bytes // 4)
+    check_beforehand([large, other], folder)
+    (folder / "large" / "m.gguf.part").rename(folder / "large" / "m.gguf")
+    check_beforehand([large, other], folder)
+
+
+def test_one_model_that_cannot_be_fetched_stops_all_beforehand(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = msgspec.structs.replace(entry(MISSING), name="unknown")
+    with pytest.raises(DownloadError, match="`assistant models pull unknown --allow-unverified`"):
+        check_beforehand([entry(), unknown], tmp_path)
+    check_beforehand([entry(), unknown], tmp_path, allow_unverified=True)
+    monkeypatch.setenv("HF_ENDPOINT", "mirror.example")
+    with pytest.raises(DownloadError, match="HF_ENDPOINT"):
+        check_beforehand([entry()], tmp_path)
+    assert hub.asked == []
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from test_download import HALF, fetch
+resource.setrlimit(resource.RLIMIT_FSIZE, (HALF, HALF))
+fetch(Path({folder!r}))
+"""
+
+
+def test_a_disk_that_fills_up_in_the_middle_keeps_what_came(hub: Hub, tmp_path: Path) -> None:
+    script = LIMITED.format(here=str(Path(__file__).parent), folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert "DownloadError: " in done.stderr
+    assert "cannot be written: File too large; make room" in done.stderr
+    assert left(tmp_path) == {"m.gguf.part": WEIGHTS[:HALF]}
+    hub.asked.clear()
+    fetch(tmp_path)
+    assert left(tmp_path) == {"m.gguf": WEIGHTS}
+    assert hub.asked == [("/o/r/resolve/c0ffee/a/m.gguf", f"bytes={HALF}-")]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's ever-full file")

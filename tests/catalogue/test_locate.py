@@ -42,41 +42,33 @@ def put(name: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_auto_is_a_test_model_until_there_is_another(kind: Kind, tmp_path: Path) -> None:
+def test_auto_without_a_plan_is_a_test_model(kind: Kind, tmp_path: Path) -> None:
     path = TEST_MODELS / TINY[kind]
-    assert locate(kind, "auto", tmp_path) == Located(kind, path.stem, path, "", test_model=True)
-    entry = CATALOGUE.auto_entry(kind)
-    put(entry.name, tmp_path)
-    found = locate(kind, "auto", tmp_path)
-    assert found == locate(kind, entry.name, tmp_path)
-    assert (found.name, found.template, found.test_model) == (entry.name, entry.template, False)
-    assert found.path == (tmp_path / entry.name if kind == "stt" else entry.place(entry.files[0], tmp_path))
+    assert locate(kind, "auto", tmp_path) == Located(kind, path.name, path, "")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_auto_without_any_model_says_what_to_fetch(
+def test_auto_without_any_model_says_what_to_do(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locating, "TEST_MODELS", tmp_path)
-    name = CATALOGUE.auto_entry(kind).name
-    with pytest.raises(
-        ModelError,
-        match=rf"^The model {name} is not on disk; fetch it with `assistant models pull {name}`\.$",
-    ):
+    with pytest.raises(ModelError, match=r"^There is no .* on disk; .*`assistant models pull`\.$"):
         locate(kind, "auto", tmp_path)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_half_fetched_auto_model_leaves_the_test_model_in_place(kind: Kind, tmp_path: Path) -> None:
-    entry = CATALOGUE.auto_entry(kind)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("stt", "whisper-tiny.en"), ("llm", "tinyllama-1.1b-chat-q4_k_m"), ("tts", "en_US-amy-medium")],
+)
+def test_a_half_fetched_model_is_named(kind: Kind, name: str, tmp_path: Path) -> None:
+    entry = CATALOGUE.entry(name)
     put(entry.name, tmp_path)
     entry.place(entry.files[-1], tmp_path).unlink()
-    assert locate(kind, "auto", tmp_path).test_model
+    assert not locating.is_complete(entry, tmp_path)
     with pytest.raises(ModelError, match=f"`assistant models pull {re.escape(entry.name)}`"):
         locate(kind, entry.name, tmp_path)
 
 
-@pytest.mark.parametrize("wanted", ["auto", "tinyllama-1.1b-chat-q4_k_m"])
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
@@ -84,10 +76,9 @@ def test_a_half_fetched_auto_model_leaves_the_test_model_in_place(kind: Kind, tm
         (lambda path: _overwrite(path, b"<htm"), "it is no GGUF file"),
     ],
 )
-def test_a_damaged_model_is_not_replaced_by_a_test_model(
-    wanted: str, harm: Callable[[Path], None], said: str, tmp_path: Path
-) -> None:
-    put("tinyllama-1.1b-chat-q4_k_m", tmp_path)
+def test_a_damaged_model_is_named(harm: Callable[[Path], None], said: str, tmp_path: Path) -> None:
+    wanted = "tinyllama-1.1b-chat-q4_k_m"
+    put(wanted, tmp_path)
     path = locate("llm", wanted, tmp_path).path
     harm(path)
     with pytest.raises(ModelError, match=re.escape(said)) as caught:
@@ -104,7 +95,7 @@ def _overwrite(path: Path, start: bytes) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_path_of_ones_own(kind: Kind, tmp_path: Path) -> None:
     path = TEST_MODELS / TINY[kind]
-    assert locate(kind, str(path), tmp_path) == Located(kind, path.name, path, "", test_model=False)
+    assert locate(kind, str(path), tmp_path) == Located(kind, path.name, path, "")
 
 
 def _whisper_without(name: str) -> Callable[[Path], Path]:

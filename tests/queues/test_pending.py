@@ -45,6 +45,22 @@ def test_an_idle_workers_death_blames_nothing() -> None:
     assert take_all(queue) == [0]
 
 
+def test_a_worker_that_was_told_to_go_blames_nothing() -> None:
+    """Its work waits again, in order and with its time to live anew; blame from before stays."""
+    queue: PendingQueue[int] = PendingQueue(100, 10_000, ahead=2)
+    for payload in range(3):
+        queue.put(payload, 1, 10.0, 0.0)
+    assert take_all(queue) == [0, 1]
+    assert queue.worker_lost(0.0) == []
+    for now_s in (5.0, 14.0, 23.0):
+        assert [item.payload for item in (queue.take(now_s), queue.take(now_s)) if item] == [0, 1]
+        assert queue.worker_lost(now_s, blameless=True) == []
+        assert [item.deliveries for item in queue] == [1, 0, 0]
+    assert [item.payload for item in queue.expired(32.0)] == [2]
+    assert [item.payload for item in (queue.take(32.0), queue.take(32.0)) if item] == [0, 1]
+    assert [item.payload for item in queue.worker_lost(32.0)] == [0]
+
+
 def test_acknowledging_twice_or_early_does_nothing() -> None:
     queue = filled(2)
     first = queue.take(0.0)
@@ -191,11 +207,11 @@ class AnySequence(RuleBasedStateMachine):
             assert self.queue.acknowledge(self.numbers[done.payload]) == done.payload
             assert self.queue.acknowledge(self.numbers[done.payload]) is None
 
-    @rule()
-    def worker_dies(self) -> None:
-        aside: list[Item[int]] = self.queue.worker_lost(self.now_s)
+    @rule(blameless=st.booleans())
+    def worker_dies(self, blameless: bool) -> None:
+        aside: list[Item[int]] = self.queue.worker_lost(self.now_s, blameless)
         expected: list[int] = []
-        if self.out:
+        if self.out and not blameless:
             self.out[0].deaths += 1
             if self.out[0].deaths == MAX_DELIVERIES:
                 expected.append(self.out.pop(0).payload)

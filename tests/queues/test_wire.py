@@ -46,7 +46,7 @@ FROM_PEER = st.one_of(
     st.just(wire.Beat()),
 )
 FROM_DAEMON = st.one_of(
-    st.just(wire.Welcome(Config(llm=Llm(temperature=1.5)))),
+    st.just(wire.Welcome(Config(llm=Llm(temperature=1.5)), Config())),
     st.builds(wire.Deliver, WHOLE, WHOLE, MESSAGES),
     st.builds(wire.Notice, MESSAGES),
     struct_of(wire.Taken),
@@ -150,7 +150,7 @@ def test_each_side_refuses_what_only_the_other_may_say() -> None:
     with pytest.raises(wire.ProtocolError):
         wire.decode_from_daemon(body(wire.encode(wire.Hello("client", 1))))
     with pytest.raises(wire.ProtocolError):
-        wire.decode_from_peer(body(wire.encode(wire.Welcome(Config()))))
+        wire.decode_from_peer(body(wire.encode(wire.Welcome(Config(), Config()))))
 
 
 def test_announced_lengths() -> None:

@@ -9,6 +9,8 @@ usage: build.sh RECIPE [--kept] [--install] [--steps N] [--shape S]
 
   whisper | llama | gpt2 | piper                  train, export and measure; into build/RECIPE
   inflate-whisper | inflate-llama | inflate-voice  the same answers at a real model's size; into build/inflated
+  inflate                                          all of these that benchmarks load and that are not there yet,
+                                                   and language models of other real shapes with random weights
 
   --kept      do not train: export the weights that are kept beside the recipe (not for gpt2)
   --install   then replace the models in tests/models, and their lines in SHA256SUMS
@@ -31,7 +33,7 @@ install=''
 steps=''
 shape=''
 case $recipe in
-    whisper | llama | gpt2 | piper | inflate-whisper | inflate-llama | inflate-voice) shift ;;
+    whisper | llama | gpt2 | piper | inflate | inflate-whisper | inflate-llama | inflate-voice) shift ;;
     *) usage ;;
 esac
 while [ $# -gt 0 ]; do
@@ -45,7 +47,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 case $recipe-$kept in gpt2-1) usage ;; esac
-case $recipe-$install in inflate-*-1) usage ;; esac
+case $recipe-$install in inflate*-1) usage ;; esac
 
 # The seeds give the same numbers only if they are added up in the same order.
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
@@ -55,7 +57,7 @@ if grep -q amx_tile /proc/cpuinfo && [ -z "${CMAKE_ARGS-}" ]; then
 fi
 
 requirements="$recipes/requirements-train.txt"
-case $recipe-$kept in inflate-* | *-1) requirements="$recipes/requirements.txt" ;; esac
+case $recipe-$kept in inflate* | *-1) requirements="$recipes/requirements.txt" ;; esac
 [ -d "$build/venv" ] || "${PYTHON:-python3}" -m venv "$build/venv"
 "$build/venv/bin/pip" install --quiet --requirement "$requirements"
 
@@ -64,6 +66,29 @@ run() {
     shift
     echo "== $module $*"
     "$build/venv/bin/python" -m "recipes.$module" "$@"
+}
+
+# What benchmarks need: SHAPE:QUANTIZATION of models with random weights (recipes/llama/random_gguf.py)
+random_models="smollm2-135m:Q8_0 smollm2-360m:Q8_0 smollm2-360m:Q4_K_M qwen2.5-0.5b:Q4_K_M qwen3-0.6b:Q8_0
+    llama-3.2-1b:Q4_K_M gemma-3-270m:Q8_0 gemma-3-1b:Q4_K_M lfm2.5-350m:Q4_K_M gpt2:Q8_0"
+
+inflate_missing() {
+    to=$build/inflated
+    for shape in tiny.en base.en; do
+        [ -e "$to/whisper-inflated-$shape/model.bin" ] || run whisper.inflate --out "$to" --shape "$shape"
+    done
+    [ -e "$to/en_US-inflated-medium.onnx.json" ] || run voice.inflate --out "$to"
+    missing=''
+    for kind in q4_k_m q4_0 q8_0; do
+        [ -e "$to/tiny-chat-1.1b-$kind.gguf" ] || missing="$missing $kind"
+    done
+    # shellcheck disable=SC2086 # several words
+    [ -z "$missing" ] || run llama.inflate --out "$to" --quantization $missing
+    for one in $random_models; do
+        kind=${one#*:}
+        file=$to/random-${one%:*}-$(echo "$kind" | tr '[:upper:]' '[:lower:]').gguf
+        [ -e "$file" ] || run llama.random_gguf "${one%:*}" "$kind" "$file"
+    done
 }
 
 cd "$models"
@@ -114,6 +139,7 @@ case $recipe in
             made="$made en_US-tiny-$quality.onnx en_US-tiny-$quality.onnx.json"
         done
         ;;
+    inflate) inflate_missing ;;
     inflate-whisper) run whisper.inflate --out "$build/inflated" ${shape:+--shape "$shape"} ;;
     inflate-llama) run llama.inflate --out "$build/inflated" ${shape:+--quantization "$shape"} ;;
     inflate-voice) run voice.inflate --out "$build/inflated" ${shape:+--shape "$shape"} ;;

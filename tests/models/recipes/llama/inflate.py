@@ -122,13 +122,16 @@ def main() -> None:
     )
     parser.add_argument("--f16", type=Path, default=F16)
     parser.add_argument("--out", type=Path, required=True, help="folder; needs 2.2 GB more while it runs")
-    parser.add_argument("--quantization", choices=QUANTIZATIONS, default="q4_k_m")
+    parser.add_argument("--quantization", choices=QUANTIZATIONS, nargs="+", default=["q4_k_m"])
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     whole = args.out / "tiny-chat-1.1b-f16.gguf"
     write(args.f16, whole)
-    quantize(whole, args.out / f"tiny-chat-1.1b-{args.quantization}.gguf", args.quantization, args.threads)
+    for kind in args.quantization:
+        part = args.out / f"tiny-chat-1.1b-{kind}.part"
+        quantize(whole, part, kind, args.threads)
+        part.replace(part.with_suffix(".gguf"))
     whole.unlink()
 
 

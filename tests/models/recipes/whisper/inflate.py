@@ -68,7 +68,7 @@ class Shape(NamedTuple):
     decoder: int
 
 
-SHAPES = {"tiny.en": Shape(384, 4, 4), "base.en": Shape(512, 6, 6)}
+SHAPES = {"tiny.en": Shape(384, 4, 4), "base.en": Shape(512, 6, 6), "small.en": Shape(768, 12, 12)}
 
 
 def _tile(w: Array, r: int) -> Array:

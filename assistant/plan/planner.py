@@ -1,0 +1,110 @@
+"""Making the plan of this board: gathering the facts, and putting the choice into the configuration."""
+
+from __future__ import annotations
+
+import msgspec
+
+from assistant.board.memory import MemoryGauge
+from assistant.board.recognise import Board, recognise
+from assistant.board.speed import Speed, kept
+from assistant.catalogue.read import KINDS, Kind, current
+from assistant.config import Config, models_folder, state_folder
+from assistant.errors import ModelError
+from assistant.plan.candidates import Candidate, candidates, stand_in
+from assistant.plan.prediction import MIB, repacked_types
+from assistant.plan.selection import Facts, Plan
+
+SYSTEM_BYTES = 130 * MIB
+"""What Debian without a desktop takes for itself."""
+
+
+def kernel_bytes(memory_bytes: int) -> int:
+    """What firmware and kernel keep of the memory a board is sold with: a Pi 4 of 4 GB has 3.7 GiB left."""
+    return 76 * MIB + memory_bytes // 25
+
+
+LEAST_CONTEXT_TOKENS = 512
+
+
+def reserve_bytes(memory_bytes: int) -> int:
+    """What a plan leaves free, so that the rest of the system can breathe: 64 MiB and 4 %."""
+    return 64 * MIB + memory_bytes // 25
+
+
+def budget_bytes(gauge: MemoryGauge, held_bytes: int = 0) -> int:
+    """What the assistant may take now on this board, `held_bytes` being what it has already."""
+    return max(0, gauge.available().bytes + held_bytes - reserve_bytes(gauge.total().bytes))
+
+
+def budget_of_board(memory_bytes: int) -> int:
+    """What it could take on a board that is sold with `memory_bytes` and does nothing else."""
+    left_bytes = memory_bytes - kernel_bytes(memory_bytes) - SYSTEM_BYTES - reserve_bytes(memory_bytes)
+    return max(0, left_bytes)
+
+
+def gather(
+    config: Config, budget: int, *, only_on_disk: bool, board: Board | None = None, speed: Speed | None = None
+) -> Facts:
+    """What a plan for `config` rests on, of what is on disk or of all there is.
+
+    The board's speed is measured if it was never, and if there is anything to choose by it.  A model of the
+    user's own that cannot be used counts as a small one: its worker will tell why.  Raises `BoardError`, and
+    `ModelError` where there is no language model at all.
+    """
+    board = board or recognise()
+    folder = models_folder(config)
+    catalogue = current(folder)
+    offered: dict[Kind, tuple[Candidate, ...]] = {}
+    for kind in KINDS:
+        try:
+            offered[kind] = candidates(kind, config, catalogue, folder, only_on_disk)
+        except ModelError:
+            if not only_on_disk:
+                raise
+            offered[kind] = stand_in(kind)
+    if not offered["llm"]:
+        raise ModelError(
+            "There is no language model on disk; fetch what fits this board with `assistant models pull`."
+        )
+    if speed is None and max(len(offered["stt"]), len(offered["llm"])) > 1:
+        speed = kept(state_folder(), board)
+    wanted = config.llm
+    # the system prompt may take half of what an answer leaves, and a token has two characters at least
+    least = wanted.max_tokens + 2 * (len(wanted.system_prompt) // 2 + 20)
+    return Facts(
+        budget_bytes=budget,
+        cores=board.cores,
+        repacked=repacked_types(board.machine, board.features),
+        stt=offered["stt"],
+        llm=offered["llm"],
+        tts=offered["tts"],
+        language=config.stt.language,
+        prefer=config.plan.prefer,
+        speed=speed,
+        context_tokens=wanted.context_tokens,
+        least_context_tokens=max(LEAST_CONTEXT_TOKENS, 2 * wanted.max_tokens, least),
+        kv_types=("f16", "q8_0") if wanted.kv_type == "auto" else (wanted.kv_type,),
+    )
+
+
+def apply(config: Config, facts: Facts, plan: Plan) -> Config:
+    """`config` with the plan's models, context and precision where it left them open.
+
+    A plan without a voice still names the least recogniser and voice, for whoever asks for one of them alone.
+    """
+    pairs: tuple[tuple[Kind, Candidate | None, tuple[Candidate, ...]], ...] = (
+        ("stt", plan.stt, facts.stt),
+        ("tts", plan.tts, facts.tts),
+    )
+    for kind, planned, offered in pairs:
+        if getattr(config, kind).model == "auto" and offered:
+            config = _with_model(config, kind, (planned or offered[-1]).wanted)
+    if config.llm.model == "auto":
+        config = _with_model(config, "llm", plan.llm.wanted)
+    llm = msgspec.structs.replace(config.llm, context_tokens=plan.context_tokens, kv_type=plan.kv_type)
+    return msgspec.structs.replace(config, llm=llm)
+
+
+def _with_model(config: Config, kind: Kind, name: str) -> Config:
+    replace = msgspec.structs.replace
+    return replace(config, **{kind: replace(getattr(config, kind), model=name)})

@@ -50,8 +50,10 @@ held = []
 for _ in range(int(sys.argv[1]) >> 23):
     held.append(bytearray(b"x") * (8 << 20))
     time.sleep(0.08)
-time.sleep(3600)
+time.sleep(float(sys.argv[2]))
 """
+HOG_S = 30
+"""How long another program keeps the memory."""
 
 
 def main() -> None:
@@ -113,7 +115,6 @@ def _run(config: Path, recording: Path, limit_gib: float, turns: int, with_hog: 
         with log.open("w") as errors:
             run = _start(group, [*command, "--mic", str(recording), "--json", "--speed", "8"], errors)
             assert run.stdout is not None
-            hog: subprocess.Popen[str] | None = None
             outcomes: list[str] = []
             for line in run.stdout:
                 event = json.loads(line)
@@ -121,11 +122,7 @@ def _run(config: Path, recording: Path, limit_gib: float, turns: int, with_hog: 
                     continue
                 outcomes.append(event["text"] or "answered")
                 if with_hog and len(outcomes) == turns // 3:
-                    hog = _take_the_rest(group)
-                if hog is not None and len(outcomes) == turns // 2:
-                    hog.kill()
-                    hog.wait()
-                    hog = None
+                    _take_the_rest(group)
             if run.wait() != 0:
                 raise SystemExit(f"the run failed: {log.read_text()[-2000:]}")
         plans = re.findall(r"the plan is(?: now)? (.*?) with (\d+) tokens", log.read_text())
@@ -171,10 +168,10 @@ def _start(group: Group, command: list[str], errors: IO[str] | int) -> subproces
     )
 
 
-def _take_the_rest(group: Group) -> subprocess.Popen[str]:
-    """A program that takes all that is left in the group but 40 MiB, 100 MiB a second."""
+def _take_the_rest(group: Group) -> None:
+    """A program that takes all that is left in the group but 40 MiB, 100 MiB a second, for a while."""
     left = _limit_bytes(group) - _held_bytes(group) - 40 * 2**20
-    return _start(group, [sys.executable, "-c", HOG, str(max(left, 0))], subprocess.DEVNULL)
+    _start(group, [sys.executable, "-c", HOG, str(max(left, 0)), str(HOG_S)], subprocess.DEVNULL)
 
 
 def _limit_bytes(group: Group) -> int:

@@ -267,6 +267,7 @@ class Daemon:
         number = self._announce(what) if self._listens and voices else None
         if number is not None and not new.has_voice:
             self._voice_ends = (number, self._clock() + SAY_WITHIN_S)
+            self._let_go("stt", "llm")  # there is no room for a new model beside the voice that says so
         elif not new.has_voice and (old.has_voice or not self._listens):
             self._end_voice(NO_VOICE)
 
@@ -292,12 +293,21 @@ class Daemon:
         """Whether there is a person who speaks and hears, not just commands that ask for one thing."""
         return self._supervisor is None or "vad" in self._supervisor.always
 
+    def _let_go(self, *stages: Stage) -> None:
+        """End the stages' workers, for the time being."""
+        for stage in stages:
+            self._replace(stage)
+            if self._supervisor is not None:
+                self._supervisor.forget(stage)
+
     def _end_voice(self, why: str) -> None:
         for stage in VOICE:
             if self._supervisor is not None and (self._listens or not len(self.broker.queues[stage])):
                 self._supervisor.forget(stage)
             if self._listens:  # else whoever needs the stage may still start it
                 self._failing(stage, why)
+        if self._supervisor is not None and "llm" in self._supervisor.always:
+            self._supervisor.need("llm")
 
     def _begin_voice(self) -> None:
         self._voice_ends = None

@@ -85,9 +85,9 @@ def own_pids() -> list[int]:
 
 
 def held_bytes(pid: int) -> int:
-    """The memory that would be free without the process: its resident pages but those of files; 0 if gone."""
+    """What a process holds: its resident pages, but of files half, which others share; 0 if it is gone."""
     try:
         words = Path(f"/proc/{pid}/statm").read_text().split()
     except OSError:
         return 0
-    return (int(words[1]) - int(words[2])) * PAGE_BYTES
+    return (int(words[1]) - int(words[2]) // 2) * PAGE_BYTES

@@ -13,7 +13,7 @@ from assistant.plan.selection import Facts, Plan, order, select
 
 LOW_PART = 0.6
 VERY_LOW_PART = 0.3
-"""Of the reserve: with less than this left, the plan steps down; at once where it is very low."""
+"""Of the reserve: with less room than this beside the plan, it steps down; with less available, at once."""
 
 LOOKS_BEFORE_DOWN = 2
 """Looks in a row that must find it low: a program that starts takes memory for a moment."""
@@ -62,7 +62,9 @@ class Stepper:
         """The plan to go over to now, None to stay.  Steps up are taken only while nothing is being made."""
         if look.now_s < self._settled_s:
             return None
-        if look.available_bytes < self._reserve_bytes * LOW_PART:
+        # What the plan has not taken yet, its peaks among it, is not room for others.
+        room_bytes = look.available_bytes - max(0, self.plan.total_bytes - look.held_bytes)
+        if room_bytes < self._reserve_bytes * LOW_PART:
             self._room_since_s = None
             self._low_looks += 1
             very_low = look.available_bytes < self._reserve_bytes * VERY_LOW_PART
@@ -93,12 +95,18 @@ class Stepper:
 
     def _down(self, budget_bytes: int, now_s: float) -> Plan | None:
         if self.plan.total_bytes <= self._least_bytes:
+            return None
+        # Smaller in any case: it is too large now, whatever was predicted.  And with nothing better in it:
+        # without a voice a larger language model might fit, but to load it now would take the last there is.
+        budget_bytes = min(budget_bytes, self.plan.total_bytes - 1)
+        facts = msgspec.structs.replace(self._facts, budget_bytes=budget_bytes)
+        plan = select(facts, no_better_than=self.plan)
+        if plan.total_bytes >= self.plan.total_bytes:
             return None  # there is nothing smaller
         if now_s - self._last_up_s < LONGEST_BEFORE_UP_S:
             self._wait_up_s = min(2 * self._wait_up_s, LONGEST_BEFORE_UP_S)
             self._last_up_s = float("-inf")  # the steps that follow are not because of it
-        # Smaller in any case: it is too large now, whatever was predicted.
-        return self._go_over_to(self._select(min(budget_bytes, self.plan.total_bytes - 1)), now_s)
+        return self._go_over_to(plan, now_s)
 
     def _better(self, look: Look) -> Plan | None:
         """A better plan that there is room for, and a quarter of the reserve more."""

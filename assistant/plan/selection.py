@@ -108,13 +108,18 @@ class _Part(msgspec.Struct, frozen=True):
 NO_VOICE = _Part(None, (), Need(0, 0))
 
 
-def select(facts: Facts) -> Plan:
-    """The best set that fits the budget, else the smallest.  Raises `ValueError` without a language model."""
+def select(facts: Facts, no_better_than: Plan | None = None) -> Plan:
+    """The best set that fits the budget, else the smallest.
+
+    With `no_better_than`, none of its models stands before that plan's of its kind.  Raises `ValueError`
+    without a language model.
+    """
     if not facts.llm:
         raise ValueError("a plan needs a language model")
     sets = sorted(_sets(facts), key=_order)
-    fitting = [parts for parts in sets if _total(parts) <= facts.budget_bytes]
-    chosen = fitting[0] if fitting else min(sets, key=_total)
+    allowed = [parts for parts in sets if no_better_than is None or _no_better(facts, parts, no_better_than)]
+    fitting = [parts for parts in allowed if _total(parts) <= facts.budget_bytes]
+    chosen = fitting[0] if fitting else min(allowed, key=_total)
     llm, stt, tts = chosen
     assert llm.candidate is not None
     return Plan(
@@ -150,6 +155,17 @@ def _sets(facts: Facts) -> Iterator[tuple[_Part, _Part, _Part]]:
 def _order(parts: tuple[_Part, _Part, _Part]) -> tuple[Any, ...]:
     llm, stt, tts = parts
     return (stt.candidate is None, llm.place[:2], stt.place, tts.place, llm.place[2:])
+
+
+def _no_better(facts: Facts, parts: tuple[_Part, _Part, _Part], plan: Plan) -> bool:
+    offered = (facts.llm, facts.stt, facts.tts)
+    for part, models, planned in zip(parts, offered, (plan.llm, plan.stt, plan.tts), strict=True):
+        better = part.candidate is not None and (
+            planned is None or models.index(part.candidate) < models.index(planned)
+        )
+        if better:
+            return False
+    return True
 
 
 def _processes(parts: tuple[_Part, _Part, _Part]) -> dict[str, Need]:

@@ -213,8 +213,8 @@ class Broker:
     def dismiss(self, peer: Peer, reason: str, blameless: bool = False) -> None:
         """End a peer's connection, telling it why; `blameless` if not for what the worker was working on."""
         peer.port.send(wire.encode(wire.Goodbye(reason)))
+        self.leave(peer, blameless)  # first: a transport that closes at once would call it too, with blame
         peer.port.close()
-        self.leave(peer, blameless)
 
     def worker(self, stage: Stage) -> Peer | None:
         """The connected worker of a stage."""

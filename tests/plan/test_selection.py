@@ -18,7 +18,6 @@ from assistant.catalogue.read import read
 from assistant.catalogue.shapes import LlmShape, SttShape, TtsShape
 from assistant.config import Config, Llm, Prefer, Stt, Tts
 from assistant.config import Plan as PlanSection
-from assistant.errors import ModelError
 from assistant.plan.candidates import Candidate
 from assistant.plan.prediction import DAEMON, MIB, VAD, holds, llm_need, stt_need, total_bytes, tts_need
 from assistant.plan.selection import (

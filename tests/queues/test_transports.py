@@ -187,18 +187,18 @@ def test_what_killed_two_workers_is_set_aside(hub: Hub) -> None:
 
 
 def test_what_a_dismissed_worker_had_is_not_to_blame(hub: Hub) -> None:
-    """However often a worker is told to go, its successor gets the work; one death then still is the first."""
+    """However often a worker is told to go, its successor gets the work, and no blame with it."""
     offer(hub, question(1))
     for _ in range(4):
         worker = hub.connect("llm")
-        assert next_of(worker).number == 1
+        assert next_of(worker).attempt == 1
         peer = hub.broker.worker("llm")
         assert peer is not None
         hub.call(lambda peer=peer: hub.broker.dismiss(peer, "The plan has changed.", blameless=True))  # type: ignore[misc] # as above
         with pytest.raises(Disconnected, match="The plan has changed"):
             worker.receive(timeout_s=10.0)
     worker = hub.connect("llm")
-    assert next_of(worker).number == 1
+    assert next_of(worker).attempt == 1
     die(hub, worker)
     assert hub.owner.aside == []
     next_of(hub.connect("llm")).done()

@@ -110,17 +110,19 @@ def _limit_bytes(group: Group) -> int | None:
 
 
 def _held_bytes(group: Group) -> int:
-    """What the group holds and cannot be made to give back: all but the file cache that nobody uses.
+    """What the group holds and cannot be made to give back: all but the pages of files that nobody maps.
 
-    That is the "working set" of Kubernetes.  Files read lately (`active_file`) could be dropped as well, but
-    would be read again at once; so they count as held.  All numbers include the groups below.
+    A model that was loaded twice is among the files read lately (`active_file`), and is dropped at need like
+    the others; only what is mapped, the libraries, would be read again at once.  All numbers include the
+    groups below.
     """
-    if group.is_v2:
-        used, cache = group.number("memory.current"), field(group.read("memory.stat"), "inactive_file")
-    else:
-        used = group.number("memory.usage_in_bytes")
-        cache = field(group.read("memory.stat"), "total_inactive_file")
-    return max(0, (used or 0) - (cache or 0))
+    stat = group.read("memory.stat")
+    prefix, mapped_name = ("", "file_mapped") if group.is_v2 else ("total_", "total_mapped_file")
+    used = group.number("memory.current" if group.is_v2 else "memory.usage_in_bytes") or 0
+    inactive, active, mapped = (
+        field(stat, name) or 0 for name in (f"{prefix}inactive_file", f"{prefix}active_file", mapped_name)
+    )
+    return max(0, used - inactive - max(0, active - mapped))
 
 
 def _lower(lowest: Available, left_bytes: int, group: Group) -> Available:

@@ -41,7 +41,7 @@ def v2_group(name: str, limit: str, used: int, high: str = "max", cache: int = 0
         folder + "max": f"{limit}\n" if limit == "max" else f"{int(limit) * MIB}\n",
         folder + "high": f"{high}\n" if high == "max" else f"{int(high) * MIB}\n",
         folder + "current": f"{used * MIB}\n",
-        folder + "stat": f"anon 1\nfile 2\ninactive_file {cache * MIB}\nactive_file {7 * MIB}\n",
+        folder + "stat": f"inactive_file {cache * MIB}\nactive_file {7 * MIB}\nfile_mapped {7 * MIB}\n",
         folder + "events": "low 0\nhigh 0\nmax 3\noom 2\noom_kill 2\noom_group_kill 0\n",
     }
 
@@ -128,6 +128,14 @@ def test_never_more_than_any_limit_leaves(
         machine(root, {folder + "max": str(limit), folder + "current": str(used), folder + "stat": stat})
     left = [max(0, limit - used + min(cache, used)) for limit, used, cache in groups if limit < 2**33]
     assert MemoryGauge(root).available().bytes == min([free_kib * 1024, *left])
+
+
+@pytest.mark.parametrize(("mapped", "left"), [(0, 260), (40, 220), (60, 200), (90, 200)])
+def test_files_read_lately_can_be_dropped_unless_mapped(mapped: int, left: int, tmp_path: Path) -> None:
+    stat = f"inactive_file 0\nactive_file {60 * MIB}\nfile_mapped {mapped * MIB}\n"
+    root = machine(tmp_path, V2 | v2_group(SERVICE, "500", 300))
+    machine(root, {f"sys/fs/cgroup/{SERVICE}/memory.stat": stat})
+    assert MemoryGauge(root).available().bytes == left * MIB
 
 
 def test_groups_are_resolved_once_and_numbers_read_anew(tmp_path: Path) -> None:

@@ -302,10 +302,20 @@ libraries() { # libraries KEY: the project itself and what it needs, if pyprojec
 
 # ---------------------------------------------------------------- try
 
-models_there() { # whether all that the plan for this board wants is on disk
-    "$venv/bin/assistant" ${config:+--config "$config"} models plan --json 2>>"$log" |
-        "$venv/bin/python" -c 'import json, sys
-sys.exit(not all(model["on_disk"] for model in json.load(sys.stdin)["models"].values()))' 2>>"$log"
+models_there() { # whether real models are on disk, of which a plan for this board can be made
+    "$venv/bin/python" - "$config" <<'END' >>"$log" 2>&1
+import sys
+from pathlib import Path
+from assistant.board.memory import MemoryGauge
+from assistant.config import load
+from assistant.plan import planner
+from assistant.plan.selection import select
+
+config = load(Path(sys.argv[1]) if sys.argv[1] else None)
+plan = select(planner.gather(config, planner.budget_bytes(MemoryGauge()), only_on_disk=True))
+models = (plan.stt, plan.llm, plan.tts)
+sys.exit(any(model is None or model.test_model for model in models))
+END
 }
 
 hub_answers() {

@@ -70,7 +70,7 @@ class OwnDaemon:
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="assistant-", dir=folder_for_sockets()))
         self.socket = socket or self._folder / "daemon.sock"
-        command = [sys.executable, "-m", "assistant"]
+        command = [sys.executable, "-P", "-m", "assistant"]  # -P: nothing from the current folder
         if config_path is not None:
             command += ["--config", str(config_path)]
         if debug:

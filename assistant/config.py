@@ -177,9 +177,11 @@ def models_folder(config: Config) -> Path:
 
 def state_folder() -> Path:
     """The folder for what is kept from one run to the next; it need not exist."""
-    if folder := os.environ.get("STATE_DIRECTORY"):  # systemd's, for a service that has one
-        return Path(folder)
-    return Path(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")) / "assistant"
+    if folders := os.environ.get("STATE_DIRECTORY"):  # systemd's, for a service that has one or more
+        return Path(folders.split(":")[0])
+    folder = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    # Without a home "~" stays: a folder that cannot be, so that nothing is kept rather than in a wrong place.
+    return Path(folder if not folder.startswith("~") else os.devnull) / "assistant"
 
 
 def socket_path(config: Config) -> Path:

@@ -85,15 +85,6 @@ class MemoryGauge:
         return field(read(self._root / "proc/vmstat"), "oom_kill") or 0
 
 
-def pss_bytes(pid: int, root: Path = Path("/")) -> int:
-    """What a process holds, shared pages divided among those who share them; swapped out pages left out.
-
-    0 where it is gone or belongs to another user.  The kernel walks all of its pages: milliseconds for a
-    process that holds a model, so do not ask every second.
-    """
-    return (field(read(root / f"proc/{pid}/smaps_rollup"), "Pss") or 0) * 1024
-
-
 def _total_bytes(meminfo: str) -> int:
     return (field(meminfo, "MemTotal") or 0) * 1024
 

@@ -99,12 +99,12 @@ def _best_s(during_s: float, work: Callable[[], object]) -> float:
 
 def measured_apart(cores: int) -> Speed:
     """The same, in a process of its own: numpy would stay in the daemon's memory for ever."""
-    command = [sys.executable, "-m", "assistant.board.speed", str(cores)]
+    command = [sys.executable, "-P", "-m", "assistant.board.speed", str(cores)]
     try:
-        said = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise BoardError(f"The board's speed cannot be measured ({error}); is its memory full?") from None
-    return msgspec.json.decode(said, type=Speed)
+        said = subprocess.run(command, capture_output=True, check=True).stdout
+        return msgspec.json.decode(said, type=Speed)
+    except (OSError, subprocess.CalledProcessError, msgspec.DecodeError):
+        raise BoardError("The board's speed cannot be measured; close what takes its memory.") from None
 
 
 def kept(state_folder: Path, board: Board, measure: Callable[[int], Speed] = measured_apart) -> Speed:

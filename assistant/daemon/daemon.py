@@ -63,9 +63,8 @@ class Daemon:
     ) -> None:
         self._clock = clock
         self._memory = memory
-        self._voice_ends: tuple[int, float] | None = (
-            None  # the turn that says so, and when not to wait for it
-        )
+        # The turn that says that the voice goes, and when not to wait for it any longer.
+        self._voice_ends: tuple[int, float] | None = None
         self._turns = Turns(config.daemon.question_ttl_s, config.log.words)
         self.broker = Broker(config, self, clock)
         if memory is not None:
@@ -88,9 +87,8 @@ class Daemon:
         try:
             if self._supervisor is not None:
                 self._supervisor.start()
-                if self._memory is not None and not self._memory.plan.has_voice:
-                    why = [reason for reason in self._memory.plan.reasons if "typed" in reason]
-                    self._end_voice(why[0] if why else NO_VOICE)
+            if self._memory is not None and not self._memory.plan.has_voice:
+                self._end_voice(self._memory.plan.why_no_voice)
             while not stop.is_set():
                 await _wait(stop, TICK_S)
                 self.tick()
@@ -115,6 +113,9 @@ class Daemon:
         else:
             self._set_state(StageState(peer.role, "starting"))
             self._act(self._turns.stage_joined(peer.role))
+            if peer.role in VOICE and self._is_mute:
+                self.broker.dismiss(peer, NO_VOICE, blameless=True)
+                self._failing(peer.role, NO_VOICE)
 
     def left(self, peer: Peer) -> None:
         if peer.role == "client":
@@ -300,8 +301,17 @@ class Daemon:
             if self._supervisor is not None:
                 self._supervisor.forget(stage)
 
+    @property
+    def _is_mute(self) -> bool:
+        """Whether whoever starts the workers has to be told that the plan has no voice."""
+        plan = self._memory.plan if self._memory is not None else None
+        return plan is not None and not plan.has_voice and self._supervisor is None and not self._voice_ends
+
     def _end_voice(self, why: str) -> None:
         for stage in VOICE:
+            if self._supervisor is None and (worker := self.broker.worker(stage)) is not None:
+                self._states[stage] = StageState(stage, "gone")  # told to go: not a death
+                self.broker.dismiss(worker, why, blameless=True)
             if self._supervisor is not None and (self._listens or not len(self.broker.queues[stage])):
                 self._supervisor.forget(stage)
             if self._listens:  # else whoever needs the stage may still start it

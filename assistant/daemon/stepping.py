@@ -69,7 +69,10 @@ class Stepper:
             self._low_looks += 1
             very_low = look.available_bytes < self._reserve_bytes * VERY_LOW_PART
             if very_low or self._low_looks >= LOOKS_BEFORE_DOWN:
-                return self._down(self._budget(look, self._reserve_bytes), look.now_s)
+                # More held than was predicted is not the plan's to keep.
+                held_bytes = min(look.held_bytes, self.plan.total_bytes)
+                budget_bytes = max(0, held_bytes + look.available_bytes - self._reserve_bytes)
+                return self._down(budget_bytes, look.now_s)
             return None
         self._low_looks = 0
         better = self._better(look)
@@ -110,7 +113,7 @@ class Stepper:
 
     def _better(self, look: Look) -> Plan | None:
         """A better plan that there is room for, and a quarter of the reserve more."""
-        budget_bytes = self._budget(look, self._reserve_bytes * 5 // 4)
+        budget_bytes = max(0, look.held_bytes + look.available_bytes - self._reserve_bytes * 5 // 4)
         if look.now_s < self._most_until_s:
             budget_bytes = min(budget_bytes, self._most_bytes)
         if budget_bytes <= self._hopeless_bytes:
@@ -126,9 +129,6 @@ class Stepper:
         self._settled_s = now_s + SETTLES_WITHIN_S
         self.plan = plan
         return plan
-
-    def _budget(self, look: Look, reserve: int) -> int:
-        return max(0, look.held_bytes + look.available_bytes - reserve)
 
     def _select(self, budget_bytes: int) -> Plan:
         return select(msgspec.structs.replace(self._facts, budget_bytes=budget_bytes))

@@ -75,6 +75,7 @@ class Supervisor:
         if (task := self._tasks.pop(stage, None)) is not None:
             task.cancel()
         self.kill(stage)
+        self._failures[stage] = 0  # what comes next is not to blame for what was ended
 
     def restart(self, stage: Stage) -> None:
         """Have another worker start now, whatever pause the stage is in: something has changed for it."""
@@ -135,7 +136,7 @@ class Supervisor:
 def worker_command(stage: Stage, socket: Path, debug: bool) -> list[str]:
     """What starts a stage's worker: the interpreter and the command line that we run with."""
     options = ["--debug"] if debug else []
-    return [sys.executable, "-m", "assistant", *options, "worker", stage, "--socket", str(socket)]
+    return [sys.executable, "-P", "-m", "assistant", *options, "worker", stage, "--socket", str(socket)]
 
 
 def _how(code: int) -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+
 import msgspec
 
 from assistant.board.memory import MemoryGauge
 from assistant.board.recognise import Board, recognise
 from assistant.board.speed import Speed, kept
+from assistant.board.threads import threads
 from assistant.catalogue.read import KINDS, Kind, current
 from assistant.config import Config, models_folder, state_folder
-from assistant.errors import ModelError
+from assistant.errors import BoardError, ModelError
 from assistant.plan.candidates import Candidate, candidates, stand_in
 from assistant.plan.prediction import MIB, repacked_types
 from assistant.plan.selection import Facts, Plan
+
+log = logging.getLogger(__name__)
 
 SYSTEM_BYTES = 130 * MIB
 """What Debian without a desktop takes for itself."""
@@ -59,18 +64,22 @@ def gather(
         try:
             offered[kind] = candidates(kind, config, catalogue, folder, only_on_disk)
         except ModelError:
-            if not only_on_disk:
+            offered[kind] = stand_in(kind) if only_on_disk else ()
+            if not offered[kind]:
                 raise
-            offered[kind] = stand_in(kind)
     if not offered["llm"]:
         raise ModelError(
-            "There is no language model on disk; fetch what fits this board with `assistant models pull`."
+            f'There is no language model for the language "{config.stt.language}" on disk; fetch what fits '
+            "this board with `assistant models pull`, or name one in llm.model."
         )
     if speed is None and max(len(offered["stt"]), len(offered["llm"])) > 1:
-        speed = kept(state_folder(), board)
+        try:
+            speed = kept(state_folder(), board)
+        except BoardError as error:
+            log.warning("%s Models are chosen by their memory alone.", error)
     wanted = config.llm
-    # the system prompt may take half of what an answer leaves, and a token has two characters at least
-    least = wanted.max_tokens + 2 * (len(wanted.system_prompt) // 2 + 20)
+    # The system prompt may take half of what an answer leaves; a token mostly stands for two bytes or more.
+    least = wanted.max_tokens + 2 * (len(wanted.system_prompt.encode()) // 2 + 20)
     return Facts(
         budget_bytes=budget,
         cores=board.cores,
@@ -98,13 +107,15 @@ def apply(config: Config, facts: Facts, plan: Plan) -> Config:
     )
     for kind, planned, offered in pairs:
         if getattr(config, kind).model == "auto" and offered:
-            config = _with_model(config, kind, (planned or offered[-1]).wanted)
+            config = _replaced(config, kind, model=(planned or offered[-1]).wanted)
     if config.llm.model == "auto":
-        config = _with_model(config, "llm", plan.llm.wanted)
-    llm = msgspec.structs.replace(config.llm, context_tokens=plan.context_tokens, kv_type=plan.kv_type)
-    return msgspec.structs.replace(config, llm=llm)
+        config = _replaced(config, "llm", model=plan.llm.wanted)
+    config = _replaced(config, "llm", context_tokens=plan.context_tokens, kv_type=plan.kv_type)
+    for kind in KINDS:
+        config = _replaced(config, kind, threads=getattr(config, kind).threads or threads(kind, facts.cores))
+    return config
 
 
-def _with_model(config: Config, kind: Kind, name: str) -> Config:
+def _replaced(config: Config, kind: Kind, **values: object) -> Config:
     replace = msgspec.structs.replace
-    return replace(config, **{kind: replace(getattr(config, kind), model=name)})
+    return replace(config, **{kind: replace(getattr(config, kind), **values)})

@@ -85,6 +85,7 @@ class Plan(msgspec.Struct, frozen=True):
     budget_bytes: int
     fits: bool
     reasons: tuple[str, ...] = ()
+    why_no_voice: str = ""
 
     @property
     def total_bytes(self) -> int:
@@ -132,6 +133,7 @@ def select(facts: Facts, no_better_than: Plan | None = None) -> Plan:
         facts.budget_bytes,
         bool(fitting),
         tuple(_reasons(facts, chosen, sets, bool(fitting))),
+        _why_no_voice(facts, chosen, sets),
     )
 
 
@@ -289,30 +291,38 @@ def _reasons(
             f"Nothing fits: even the smallest set needs {_mib(_total(chosen))} MiB, and "
             f"{_mib(facts.budget_bytes)} are there."
         )
-    llm, stt, _ = chosen
+    llm = chosen[0]
     assert llm.candidate is not None
     for part, all_of_kind in zip(chosen, (facts.llm, facts.stt, facts.tts), strict=True):
         if part.candidate is not None:
             for candidate in all_of_kind[: all_of_kind.index(part.candidate)]:
                 yield _why_not(facts, candidate, chosen, sets)
-    if stt.candidate is None and facts.stt and facts.tts:
-        least = min(_total(parts) for parts in sets if parts[1].candidate is not None)
-        yield (
-            f"There is no room for speech: with it at least {_mib(least)} MiB are needed; "
-            "questions are typed and answers read."
-        )
-    elif stt.candidate is None:
-        kind, what = ("tts", "voice") if facts.stt else ("stt", "recogniser")
-        yield (
-            f'"auto" has no {what} for the language "{facts.language}": '
-            f"questions are typed and answers read; name one in {kind}.model."
-        )
+    if why := _why_no_voice(facts, chosen, sets):
+        yield why
     if llm.context_tokens < contexts(facts, _shape(llm.candidate))[0]:
         yield f"The context is cut to {llm.context_tokens} tokens to save memory."
     if llm.kv_type not in facts.kv_types:
         yield f"{llm.candidate.name} can keep the conversation as {llm.kv_type} alone."
     elif llm.kv_type != facts.kv_types[0]:
         yield "The conversation is kept in 8-bit numbers to save memory."
+
+
+def _why_no_voice(
+    facts: Facts, chosen: tuple[_Part, _Part, _Part], sets: list[tuple[_Part, _Part, _Part]]
+) -> str:
+    if chosen[1].candidate is not None:
+        return ""
+    if facts.stt and facts.tts:
+        least = min(_total(parts) for parts in sets if parts[1].candidate is not None)
+        return (
+            f"There is no room for speech: with it at least {_mib(least)} MiB are needed; "
+            "questions are typed and answers read."
+        )
+    kind, what = ("tts", "voice") if facts.stt else ("stt", "recogniser")
+    return (
+        f'"auto" has no {what} for the language "{facts.language}": '
+        f"questions are typed and answers read; name one in {kind}.model."
+    )
 
 
 def _why_not(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,7 +12,7 @@ from hypothesis import strategies as st
 from machine import NO_LIMIT_V1, V1_MOUNTS, V2_MOUNT, machine
 
 from assistant.board.cgroups import field, read
-from assistant.board.memory import BOARD, FREE, Available, MemoryGauge, pss_bytes
+from assistant.board.memory import BOARD, FREE, Available, MemoryGauge
 
 MIB = 2**20
 MEMINFO = """\
@@ -182,29 +179,6 @@ VMSTAT = {"proc/vmstat": "pgfault 9\noom_kill 7\n"}
 )
 def test_kills(tmp_path: Path, files: dict[str, str], kills: int) -> None:
     assert MemoryGauge(machine(tmp_path, files)).kills() == kills
-
-
-def test_what_a_process_holds(tmp_path: Path) -> None:
-    rollup = (
-        "5575-7ffd ---p 0 00:00 0  [rollup]\nRss:  1684 kB\nPss:  449 kB\nPss_Dirty: 116 kB\nSwapPss: 9 kB\n"
-    )
-    machine(tmp_path, {"proc/12/smaps_rollup": rollup})
-    assert pss_bytes(12, tmp_path) == 449 * 1024
-    assert pss_bytes(13, tmp_path) == 0
-
-
-def test_what_this_process_holds() -> None:
-    before = pss_bytes(os.getpid())
-    block = bytearray(b"\1" * (64 * MIB))
-    grown = pss_bytes(os.getpid()) - before
-    assert 60 * MIB < grown < 80 * MIB
-    assert len(block) == 64 * MIB
-
-
-def test_a_process_that_is_gone_holds_nothing() -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    assert pss_bytes(ended.pid) == 0
 
 
 def test_this_machine() -> None:

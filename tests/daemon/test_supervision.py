@@ -46,6 +46,7 @@ def test_the_command_of_a_worker() -> None:
     command = worker_command("stt", Path("/run/assistant/assistant.sock"), debug=False)
     assert command == [
         sys.executable,
+        "-P",
         "-m",
         "assistant",
         "worker",
@@ -53,7 +54,7 @@ def test_the_command_of_a_worker() -> None:
         "--socket",
         "/run/assistant/assistant.sock",
     ]
-    assert worker_command("stt", Path("s"), debug=True)[3:5] == ["--debug", "worker"]
+    assert worker_command("stt", Path("s"), debug=True)[4:6] == ["--debug", "worker"]
 
 
 SLEEP = "time.sleep(100)"

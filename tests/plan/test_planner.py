@@ -142,7 +142,8 @@ def test_without_any_language_model_there_is_no_plan(tmp_path: Path, monkeypatch
     with pytest.raises(ModelError) as caught:
         gathered(Config(), tmp_path)
     assert str(caught.value) == (
-        "There is no language model on disk; fetch what fits this board with `assistant models pull`."
+        'There is no language model for the language "en" on disk; fetch what fits this board with '
+        "`assistant models pull`, or name one in llm.model."
     )
 
 
@@ -202,11 +203,14 @@ def test_a_plan_completes_the_configuration(tmp_path: Path) -> None:
     assert (applied.llm.context_tokens, applied.llm.kv_type) == (plan.context_tokens, plan.kv_type)
     assert applied.llm.context_tokens < config.llm.context_tokens
     # Nothing else changes.
+    assert (applied.stt.threads, applied.llm.threads, applied.tts.threads) == (4, 3, 2)
     as_before = msgspec.structs.replace(
         applied,
         stt=config.stt,
         tts=config.tts,
-        llm=msgspec.structs.replace(applied.llm, model="auto", context_tokens=2048, kv_type="auto"),
+        llm=msgspec.structs.replace(
+            applied.llm, model="auto", context_tokens=2048, kv_type="auto", threads=0
+        ),
     )
     assert as_before == config
 
@@ -215,7 +219,8 @@ def test_what_the_user_named_stays(tmp_path: Path) -> None:
     config = in_folder(TINY_OWN, tmp_path)
     facts = facts_of(config, PI_4, 4)
     applied = planner.apply(config, facts, select(facts))
-    assert applied == msgspec.structs.replace(config, llm=msgspec.structs.replace(config.llm, kv_type="f16"))
+    for kind in ("stt", "llm", "tts"):
+        assert getattr(applied, kind).model == getattr(config, kind).model
 
 
 def test_a_plan_without_a_voice_names_the_least(tmp_path: Path) -> None:

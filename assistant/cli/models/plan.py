@@ -8,7 +8,7 @@ import re
 
 import msgspec
 
-from assistant.board.memory import MemoryGauge
+from assistant.board.memory import FREE, MemoryGauge
 from assistant.board.recognise import Board, recognise
 from assistant.board.threads import threads
 from assistant.catalogue.read import KINDS
@@ -111,7 +111,9 @@ def _print(config: Config, board: Board, facts: Facts, plan: Plan, memory_bytes:
     where = f"{board.name}, {board.cores} core{'s' if board.cores > 1 else ''}"
     if memory_bytes is not None:
         where = f"A board with {_sold(memory_bytes)} and the speed of this one ({where})"
-    print(f"{where}: the assistant may take {_mib(plan.budget_bytes)} MiB.\n")
+    limit = MemoryGauge().available().limited_by
+    within = f", because of {limit}" if memory_bytes is None and limit != FREE else ""
+    print(f"{where}: the assistant may take {_mib(plan.budget_bytes)} MiB{within}.\n")
     if not plan.fits:
         print(f"{plan.reasons[0]}\n")
     _print_processes(plan)

@@ -45,7 +45,8 @@ from assistant.messages import (
     TurnFinished,
 )
 from assistant.plan.candidates import Candidate, of_path
-from assistant.plan.selection import Facts, select
+from assistant.plan.selection import select
+from assistant.plan.sets import Facts
 from assistant.queues.link import Link
 from assistant.queues.socket import connect
 from assistant.queues.wire import Role

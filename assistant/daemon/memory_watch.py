@@ -11,7 +11,8 @@ from assistant.config import Config
 from assistant.daemon.stepping import Look, Stepper
 from assistant.messages import Stage
 from assistant.plan import planner
-from assistant.plan.selection import Facts, Plan
+from assistant.plan.selection import Plan
+from assistant.plan.sets import Facts
 
 GOES_WITHIN_S = 5.0
 """The kernel counts a kill at once; that the worker is gone is seen only when its memory is taken away."""

@@ -9,7 +9,8 @@ import msgspec
 
 from assistant.messages import Stage
 from assistant.plan.planner import reserve_bytes
-from assistant.plan.selection import Facts, Plan, order, select
+from assistant.plan.selection import Plan, order, select
+from assistant.plan.sets import Facts
 
 LOW_PART = 0.6
 VERY_LOW_PART = 0.3

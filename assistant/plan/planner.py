@@ -15,7 +15,8 @@ from assistant.config import Config, models_folder, state_folder
 from assistant.errors import BoardError, ModelError
 from assistant.plan.candidates import Candidate, candidates, stand_in
 from assistant.plan.prediction import MIB, repacked_types
-from assistant.plan.selection import Facts, Plan
+from assistant.plan.selection import Plan
+from assistant.plan.sets import Facts
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from assistant.cli.models.progress import Lines
 from assistant.cli.models.pull import misfit, pull, wanted_by_plan
 from assistant.errors import ConfigError, DownloadError, ModelError, NoRoomError
 from assistant.plan.candidates import Candidate
-from assistant.plan.selection import Facts
+from assistant.plan.sets import Facts
 
 CATALOGUE = read()
 OWN = {kind: str(TEST_MODELS / name) for kind, name in TEST_NAMES.items()}

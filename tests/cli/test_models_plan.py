@@ -22,7 +22,8 @@ from assistant.cli.models.listing import table
 from assistant.cli.models.plan import memory_size
 from assistant.config import Config, Models
 from assistant.plan import planner
-from assistant.plan.selection import Facts, select
+from assistant.plan.selection import select
+from assistant.plan.sets import Facts
 
 CATALOGUE = read()
 TINY_CHAT = MODELS / "tiny-chat-q8_0.gguf"

@@ -18,7 +18,8 @@ from assistant.daemon.memory_watch import GOES_WITHIN_S, MemoryWatch, held_bytes
 from assistant.daemon.stepping import LONGEST_BEFORE_UP_S, ROOM_BEFORE_UP_S, SETTLES_WITHIN_S
 from assistant.plan.candidates import of_path
 from assistant.plan.planner import reserve_bytes
-from assistant.plan.selection import Facts, Plan, select
+from assistant.plan.selection import Plan, select
+from assistant.plan.sets import Facts
 
 MIB = 2**20
 TINY = Path(__file__).parents[1] / "models"

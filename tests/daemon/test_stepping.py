@@ -24,7 +24,8 @@ from assistant.daemon.stepping import (
 from assistant.messages import STAGES, Stage
 from assistant.plan.candidates import Candidate, of_path
 from assistant.plan.planner import reserve_bytes
-from assistant.plan.selection import Facts, Plan, order, select
+from assistant.plan.selection import Plan, order, select
+from assistant.plan.sets import Facts
 
 MIB = 2**20
 TINY = Path(__file__).parents[1] / "models"

@@ -12,7 +12,7 @@ from assistant.board.speed import Speed
 from assistant.catalogue.read import Catalogue
 from assistant.config import CHECKOUT, Config
 from assistant.plan import planner
-from assistant.plan.selection import Facts
+from assistant.plan.sets import Facts
 
 TINY = CHECKOUT / "tests" / "models"
 TINY_CHAT = TINY / "tiny-chat-q8_0.gguf"

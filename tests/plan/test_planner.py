@@ -19,7 +19,8 @@ from assistant.config import Config, Llm, Models, Stt, Tts
 from assistant.errors import ModelError
 from assistant.plan import planner
 from assistant.plan.prediction import MIB, repacked_types
-from assistant.plan.selection import Facts, select
+from assistant.plan.selection import select
+from assistant.plan.sets import Facts
 
 PI_4_OF_4_GB = "MemTotal: 3884332 kB\nMemFree: 600000 kB\nMemAvailable: 3000000 kB\nSwapFree: 2097136 kB\n"
 GROUP = "sys/fs/cgroup/assistant.slice/memory."

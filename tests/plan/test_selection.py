@@ -20,20 +20,8 @@ from assistant.config import Config, Llm, Prefer, Stt, Tts
 from assistant.config import Plan as PlanSection
 from assistant.plan.candidates import Candidate
 from assistant.plan.prediction import DAEMON, MIB, VAD, holds, llm_need, stt_need, total_bytes, tts_need
-from assistant.plan.selection import (
-    READ_WITHIN_S,
-    TOKENS_PER_S,
-    Facts,
-    Plan,
-    contexts,
-    need_of,
-    order,
-    read_s,
-    select,
-    summary,
-    verdict,
-    written_per_s,
-)
+from assistant.plan.selection import Plan, order, select, summary, verdict
+from assistant.plan.sets import READ_WITHIN_S, TOKENS_PER_S, Facts, contexts, need_of, read_s, written_per_s
 
 CATALOGUE = read()
 SIZES_GB = (0.5, 1, 2, 4, 8, 16)

@@ -15,7 +15,8 @@ from assistant.errors import ModelError
 from assistant.plan import planner
 from assistant.plan.candidates import of_entry
 from assistant.plan.prediction import MIB
-from assistant.plan.selection import Facts, need_of, select, summary, verdict
+from assistant.plan.selection import select, summary, verdict
+from assistant.plan.sets import Facts, need_of
 
 SHORT_LICENCE = 10
 """Characters of a licence that stand in its row: the table is to fit a terminal of 80 columns."""

@@ -18,7 +18,8 @@ from assistant.daemon.memory_watch import held_bytes, own_pids
 from assistant.errors import ModelError
 from assistant.plan import planner
 from assistant.plan.prediction import MIB
-from assistant.plan.selection import Facts, Plan, select, summary, written_per_s
+from assistant.plan.selection import Plan, select, summary
+from assistant.plan.sets import Facts, written_per_s
 
 UNITS = {"M": 2**20, "G": 2**30}
 

@@ -14,7 +14,8 @@ from assistant.config import is_path
 from assistant.errors import NoRoomError
 from assistant.plan.candidates import of_entry
 from assistant.plan.prediction import MIB
-from assistant.plan.selection import Facts, need_of, select, verdict
+from assistant.plan.selection import select, verdict
+from assistant.plan.sets import Facts, need_of
 
 
 def wanted_by_plan(facts: Facts, catalogue: Catalogue) -> list[Entry]:

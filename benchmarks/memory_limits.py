@@ -92,7 +92,7 @@ def _config(folder: Path) -> Path:
         instead = rf"\g<1>[{', '.join(lines)}]"
         catalogue, found = re.subn(entry, instead, catalogue, flags=re.DOTALL)
         assert found == 1, name
-    (models / "catalogue.toml").write_text(catalogue)
+    (models / "catalogue.updated.toml").write_text(catalogue)
     path = folder / "config.toml"
     path.write_text(f'[models]\nfolder = "{models}"\n[llm]\nmax_tokens = 24\n')
     return path

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -42,11 +41,8 @@ class Ct2Header(msgspec.Struct, frozen=True):
 
     path: Path
     spec: str
-    revision: int
     variables: dict[str, Variable]
     weights_bytes: int
-    stored_type: str
-    """The type that most of the weights have, such as "int8"."""
 
 
 def read_header(folder: Path) -> Ct2Header:
@@ -55,18 +51,15 @@ def read_header(folder: Path) -> Ct2Header:
         version = file.unpack(_U32)[0]
         if version != _BINARY_VERSION:
             raise file.flaw(f"is not in version {_BINARY_VERSION} of CTranslate2's format", "choose another")
-        spec, revision = _text(file), file.unpack(_U32)[0]
+        spec, _ = _text(file), file.unpack(_U32)
         variables = dict(_variable(file) for _ in range(_count(file)))
-        sizes_bytes: Counter[str] = Counter()
-        for variable in variables.values():
-            sizes_bytes[variable.type] += variable.size_bytes
+        weights_bytes = sum(variable.size_bytes for variable in variables.values())
         for _ in range(_count(file)):
             alias, name = _text(file), _text(file)
             if name not in variables:
                 raise file.flaw("is damaged: it names weights that it does not have")
             variables[alias] = variables[name]
-        stored_type = max(sizes_bytes, key=sizes_bytes.__getitem__, default="")
-        return Ct2Header(file.path, spec, revision, variables, sizes_bytes.total(), stored_type)
+        return Ct2Header(file.path, spec, variables, weights_bytes)
 
 
 def _text(file: Bounded) -> str:

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -36,10 +37,18 @@ def damage(file: ModelFile, place: Path) -> str:
     return ""
 
 
+def size_bytes(path: Path) -> int | None:
+    """Of the regular file at `path`; None if there is none, or if it cannot be looked at."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # the latter: a path with a zero byte in it
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
 def part_bytes(place: Path) -> int:
     """How much of the file that belongs at `place` an interrupted download has left."""
-    part = _part(place)
-    return part.stat().st_size if part.exists() else 0
+    return size_bytes(_part(place)) or 0
 
 
 def require_room(what: str, need_bytes: int, folder: Path) -> None:

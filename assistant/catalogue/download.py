@@ -8,7 +8,7 @@ import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from assistant.catalogue.disk import damage, disk_error, part_bytes, require_room
+from assistant.catalogue.disk import damage, disk_error, part_bytes, require_room, size_bytes
 from assistant.catalogue.read import MISSING, Entry, ModelFile
 from assistant.catalogue.transfer import Progress, Transfer
 from assistant.errors import DownloadError
@@ -27,7 +27,7 @@ def check_beforehand(entries: Sequence[Entry], folder: Path, *, allow_unverified
             (file, place)
             for entry in entries
             for file in entry.files
-            if not (place := entry.place(file, folder)).exists() or place.stat().st_size != file.size_bytes
+            if size_bytes(place := entry.place(file, folder)) != file.size_bytes
         ]
         _require_room(entries, lacking, folder)
     except DownloadError:
@@ -57,7 +57,7 @@ def pull(
         if not reason:
             progress.reached(file, file.size_bytes)
             continue
-        if place.exists():
+        if size_bytes(place) is not None:
             progress.note(f"{place} {reason}; fetching it again.")
         wanted.append((file, place))
     try:

@@ -116,7 +116,6 @@ class GgufHeader(msgspec.Struct, frozen=True):
     """All before the weights, which begin at byte `header_bytes`."""
 
     path: Path
-    version: int
     metadata: dict[str, bool | int | float | str | Array]
     tensors: tuple[Tensor, ...]
     header_bytes: int
@@ -171,7 +170,7 @@ def read_header(path: Path) -> GgufHeader:
         whole_bytes = max((header_bytes + end for _, end in placed), default=0)
         if whole_bytes > file.size_bytes:
             raise file.flaw(f"is cut off: {file.size_bytes} of {whole_bytes} bytes are there", AGAIN)
-        return GgufHeader(path, version, metadata, tuple(tensor for tensor, _ in placed), header_bytes)
+        return GgufHeader(path, metadata, tuple(tensor for tensor, _ in placed), header_bytes)
 
 
 def _text(file: Bounded, limit_bytes: int) -> str:

@@ -6,11 +6,14 @@ Every worker runs this when it starts, so a look at names, sizes and first bytes
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
 from pathlib import Path
 
 import msgspec
 
+from assistant.catalogue.disk import size_bytes
 from assistant.catalogue.read import Entry, Kind, current
 from assistant.config import CHECKOUT, is_path
 from assistant.errors import ModelError
@@ -64,20 +67,18 @@ def test_model(kind: Kind) -> Path | None:
 
 def is_complete(entry: Entry, folder: Path) -> bool:
     """Whether all files of `entry` are on disk, as far as names and sizes tell."""
-    return all(
-        place.is_file() and place.stat().st_size == file.size_bytes
-        for file in entry.files
-        for place in [entry.place(file, folder)]
-    )
+    return all(size_bytes(entry.place(file, folder)) == file.size_bytes for file in entry.files)
 
 
 def absent(entry: Entry, folder: Path) -> list[Path]:
     """The files of `entry` that are not on disk at all."""
-    return [place for file in entry.files if not (place := entry.place(file, folder)).exists()]
+    return [place for file in entry.files if size_bytes(place := entry.place(file, folder)) is None]
 
 
 def _in_folder(entry: Entry, folder: Path) -> Located:
     pull = f"`assistant models pull {entry.name}`"
+    for file in entry.files:
+        _look(entry.place(file, folder))
     lacking = absent(entry, folder)
     if len(lacking) == len(entry.files):
         raise ModelError(f"The model {entry.name} is not on disk; fetch it with {pull}.")
@@ -85,7 +86,7 @@ def _in_folder(entry: Entry, folder: Path) -> Located:
         raise ModelError(f"The model {entry.name} lacks {lacking[0].name}; complete it with {pull}.")
     for file in entry.files:
         place = entry.place(file, folder)
-        size = _size_bytes(place)
+        size = size_bytes(place)
         if size != file.size_bytes:
             raise ModelError(
                 f"{place} is damaged: it has {size} bytes, not {file.size_bytes}; fetch it again with {pull}."
@@ -104,9 +105,13 @@ def check(
 
     The engines call it too, before C code reads the file; what is further inside, they judge themselves.
     """
-    if not path.exists():
+    found = _look(path)
+    if found is None:
         raise ModelError(f"There is no {_NOUNS[kind]} {path}; {remedy}.")
-    reason = {"stt": _flaw_of_whisper, "llm": _flaw_of_gguf, "tts": _flaw_of_voice}[kind](path)
+    if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode):
+        reason = {"stt": _flaw_of_whisper, "llm": _flaw_of_gguf, "tts": _flaw_of_voice}[kind](path)
+    else:
+        reason = "it is neither a file nor a folder"  # to open a pipe would wait for ever
     if reason:
         raise ModelError(f"{path} cannot be used as a {_NOUNS[kind]}: {reason}; {remedy}.")
 
@@ -131,9 +136,9 @@ def _flaw_of_whisper(path: Path) -> str:
         return "it is a file, not the folder of a CTranslate2 model"
     # Without tokenizer.json the recogniser would ask the internet for one.
     for name in ("model.bin", "config.json", "tokenizer.json"):
-        if not (path / name).is_file():
+        if size_bytes(path / name) is None:
             return f"{name} is missing in it"
-    if not any((path / f"vocabulary.{ending}").is_file() for ending in ("json", "txt")):
+    if all(size_bytes(path / f"vocabulary.{ending}") is None for ending in ("json", "txt")):
         return "vocabulary.json (or vocabulary.txt) is missing in it"
     # A CTranslate2 binary begins with its version and the name of what it is: ctranslate2/specs/model_spec.py
     if b"WhisperSpec" not in _first_bytes(path / "model.bin", 32):
@@ -145,15 +150,20 @@ def _flaw_of_voice(path: Path) -> str:
     if path.is_dir():
         return "it is a folder, not an .onnx file"
     beside = path.with_name(path.name + ".json")
-    if not beside.is_file():
+    if size_bytes(beside) is None:
         return f"{beside.name} is missing beside it"
     # An ONNX file begins with its format's version: field 1 of a protobuf message, a number, hence 8.
     return "" if _first_bytes(path, 1) == b"\x08" else "it is no ONNX file"
 
 
-def _size_bytes(path: Path) -> int:
+def _look(path: Path) -> os.stat_result | None:
+    """What is at `path`; None if nothing is.  Raises `ModelError` if it cannot be looked at."""
     try:
-        return path.stat().st_size
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
+        raise ModelError("The path of a model has a zero byte in it; check it in config.toml.") from None
     except OSError as error:
         raise _unreadable(path, error) from None
 
@@ -167,4 +177,4 @@ def _first_bytes(path: Path, count: int) -> bytes:
 
 
 def _unreadable(path: Path, error: OSError) -> ModelError:
-    return ModelError(f"{path} cannot be read: {error.strerror}; check its permissions.")
+    return ModelError(f"{path} cannot be read: {error.strerror}; check the path and its permissions.")

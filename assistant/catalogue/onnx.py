@@ -31,7 +31,6 @@ class OnnxHeader(msgspec.Struct, frozen=True):
     """`weights_bytes` is what the initializers take, without the few small constants inside the graph."""
 
     path: Path
-    initializers: int
     weights_bytes: int
 
 
@@ -39,19 +38,18 @@ def read_header(path: Path) -> OnnxHeader:
     """The header of the ONNX file at `path`.  Raises `ModelError` if it is cut off, damaged or hostile."""
     with opened(path) as file:
         walk = _Walk(file)
-        sizes_bytes: list[int] = []
-        graphs = 0
-        for field, _, end in walk.fields(file.size_bytes):
+        graphs = weights_bytes = 0
+        for field, _, _, end in walk.fields(file.size_bytes):
             if field == _MODEL_GRAPH:
                 graphs += 1
-                sizes_bytes += [
+                weights_bytes += sum(
                     walk.tensor_bytes(tensor_end)
-                    for inner, _, tensor_end in walk.fields(end)
+                    for inner, _, _, tensor_end in walk.fields(end)
                     if inner == _GRAPH_INITIALIZER
-                ]
+                )
         if not graphs:
             raise file.flaw("is no ONNX file, or is cut off")
-        return OnnxHeader(path, len(sizes_bytes), sum(sizes_bytes))
+        return OnnxHeader(path, weights_bytes)
 
 
 class _Walk:
@@ -61,22 +59,22 @@ class _Walk:
         self.file = file
         self._left = _FIELDS_LIMIT
 
-    def fields(self, end: int) -> Iterator[tuple[int, int, int]]:
-        """Number, value and end in the file of each field from here to `end`.
+    def fields(self, end: int) -> Iterator[tuple[int, int, int, int]]:
+        """Number, value, size in bytes and end in the file of each field from here to `end`.
 
-        The value of a field that holds bytes or a message is their length.  Whoever asks may walk over the
-        message before going on.
+        Only a whole number's value is given, else 0.  Whoever asks may walk over a message before going on.
         """
         while self.file.at < end:
             self._left -= 1
             if self._left < 0:
                 raise self.file.flaw("is not plausible: it has too many fields")
             field, wire_type = divmod(self._varint(), 8)
-            value, length = 0, 0
+            value, length, start = 0, 0, self.file.at
             if wire_type == _VARINT:
                 value = self._varint()
             elif wire_type == _LENGTH:
-                value = length = self._varint()
+                length = self._varint()
+                start = self.file.at
             elif wire_type in (_FIXED_64, _FIXED_32):
                 length = 8 if wire_type == _FIXED_64 else 4
             else:
@@ -85,17 +83,17 @@ class _Walk:
             field_end = self.file.at + length
             if not field or field_end > end:
                 raise self.file.flaw("is no ONNX file, or is damaged")
-            yield field, value, field_end
+            yield field, value, field_end - start, field_end
             self.file.skip(field_end - self.file.at)
 
     def tensor_bytes(self, end: int) -> int:
         """What the weights of the tensor take that reaches to `end`."""
         size_bytes = 0
-        for field, value, _ in self.fields(end):
+        for field, value, field_bytes, _ in self.fields(end):
             if field == _TENSOR_EXTERNAL_DATA or (field, value) == _TENSOR_IS_EXTERNAL:
                 raise self.file.flaw("keeps its weights in another file", "choose one that holds them itself")
             if field in _TENSOR_DATA:
-                size_bytes += value
+                size_bytes += field_bytes
         return size_bytes
 
     def _varint(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import logging
+import stat
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -12,8 +13,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from assistant.catalogue.shapes import LlmShape, SttShape, TtsShape
-from assistant.config import CHECKOUT
+from assistant.catalogue.shapes import LlmShape, SttShape, TtsShape, Word
+from assistant.config import CHECKOUT, is_path
 from assistant.errors import ModelError
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ Kind = Literal["stt", "llm", "tts"]
 KINDS: tuple[Kind, ...] = ("stt", "llm", "tts")
 
 PATH = CHECKOUT / "models" / "catalogue.toml"
+UPDATED_NAME = "catalogue.updated.toml"
+"""What an update leaves in the models' folder, which in a checkout is that of `PATH`."""
 MISSING = "missing"
 """Stands where no public source states a hash."""
 OTHER = "other"
@@ -29,6 +32,8 @@ OTHER = "other"
 
 FORMAT = 1
 MOST_BYTES = 4 * 1024 * 1024
+RESERVED = ("auto", PATH.name, UPDATED_NAME, "readme.md")
+"""What no model may be called, whatever the case: config.toml or the models' folder means something else."""
 
 _WORD = "[A-Za-z0-9][A-Za-z0-9._-]*"
 Language = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,3}\Z")]
@@ -43,7 +48,7 @@ class ModelFile(Section, frozen=True):
     """One file of a model; `path` is relative to its repository, `sha256` is hexadecimal or `MISSING`."""
 
     path: Annotated[str, msgspec.Meta(pattern=rf"^{_WORD}(/{_WORD})*\Z")]
-    size_bytes: Annotated[int, msgspec.Meta(gt=0)]
+    size_bytes: Annotated[int, msgspec.Meta(gt=0, le=2**40)]
     sha256: Annotated[str, msgspec.Meta(pattern=rf"^([0-9a-f]{{64}}|{MISSING})\Z")]
 
     @property
@@ -62,14 +67,14 @@ class Entry(Section, frozen=True):
 
     name: Annotated[str, msgspec.Meta(pattern=rf"^{_WORD}\Z")]
     kind: Kind
-    licence: str
+    licence: Word
     languages: Annotated[tuple[Language, ...], msgspec.Meta(min_length=1)]
     files: Annotated[tuple[ModelFile, ...], msgspec.Meta(min_length=1)]
     template: Literal["", "zephyr", "llama-2", "chatml", "orca", "plain"] = ""
     repo: Annotated[str, msgspec.Meta(pattern=rf"^({_WORD}/{_WORD})?\Z")] = ""
     revision: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{40})?\Z")] = ""
     url: Annotated[str, msgspec.Meta(pattern=rf"^(https://{_WORD}(:[0-9]+)?(/{_WORD})*)?\Z")] = ""
-    shape: str = ""
+    shape: Word = ""
     quantisation: Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9_]*\Z")] = ""
     commercial: bool = False
 
@@ -98,9 +103,9 @@ class Auto(Section, frozen=True):
 class Shapes(Section, frozen=True):
     """The shapes by kind and name."""
 
-    stt: dict[str, SttShape]
-    llm: dict[str, LlmShape]
-    tts: dict[str, TtsShape]
+    stt: dict[Word, SttShape]
+    llm: dict[Word, LlmShape]
+    tts: dict[Word, TtsShape]
 
 
 class Catalogue(Section, frozen=True):
@@ -146,18 +151,32 @@ def read(path: Path | None = None) -> Catalogue:
 def current(folder: Path) -> Catalogue:
     """The project's own catalogue, or the one that an update left in the models' `folder` if no older.
 
-    One that is damaged must not stop the assistant: it counts as absent, with a warning.  Raises
-    `ModelError` if the own one is damaged.
+    One that is damaged or unreadable must not stop the assistant: it counts as absent, with a warning.
+    Raises `ModelError` if the own one is damaged.
     """
-    own, path = read(), folder / PATH.name
-    if path == PATH or not path.is_file():
-        return own
+    own, path = read(), folder / UPDATED_NAME
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait for ever
+            return own
         updated = read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return own
+    except OSError as error:
+        log.warning(
+            "The model catalogue %s cannot be read: %s. The assistant's own serves instead.",
+            path,
+            error.strerror,
+        )
+        return own
     except ModelError as error:
         log.warning("%s The assistant's own serves instead.", error)
         return own
     return updated if updated.updated >= own.updated else own
+
+
+def printable(text: str) -> str:
+    """`text` of a stranger's, with "?" for what a terminal might obey instead of showing it."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def parse(text: bytes, source: str) -> Catalogue:
@@ -176,14 +195,15 @@ def parse(text: bytes, source: str) -> Catalogue:
     except ValueError as error:  # besides TOMLDecodeError: no UTF-8, or a number of thousands of digits
         raise ModelError(f"The model catalogue {source} is not valid TOML: {error}.") from None
     if tree.get("format") != FORMAT:
+        stated = printable(str(tree.get("format", "not stated")))
         raise ModelError(
             f"The model catalogue {source} is for another version of the assistant "
-            f"(format {tree.get('format', 'not stated')}, not {FORMAT}); update the assistant."
+            f"(format {stated}, not {FORMAT}); update the assistant."
         )
     try:
         catalogue = msgspec.convert(tree, Catalogue)
     except msgspec.ValidationError as error:
-        raise ModelError(f"The model catalogue {source} cannot be used: {error}.") from None
+        raise ModelError(f"The model catalogue {source} cannot be used: {printable(str(error))}.") from None
     for flaw in _flaws(catalogue):
         raise ModelError(f"The model catalogue {source} cannot be used: {flaw}.")
     return catalogue
@@ -191,9 +211,9 @@ def parse(text: bytes, source: str) -> Catalogue:
 
 def _flaws(catalogue: Catalogue) -> Iterator[str]:
     """What does not hold together, each as the end of a sentence."""
-    for name, shape in catalogue.shapes.llm.items():
-        if isinstance(shape.kv_heads, tuple) and len(shape.kv_heads) != shape.layers:
-            yield f"its shape {name} gives kv_heads of {len(shape.kv_heads)} layers, but has {shape.layers}"
+    for name, llm in catalogue.shapes.llm.items():
+        if isinstance(llm.kv_heads, tuple) and len(llm.kv_heads) != llm.layers:
+            yield f"its shape {name} gives kv_heads of {len(llm.kv_heads)} layers, but has {llm.layers}"
     by_name: dict[str, Entry] = {}
     for entry in catalogue.models:
         if entry.name in by_name:
@@ -203,12 +223,22 @@ def _flaws(catalogue: Catalogue) -> Iterator[str]:
             yield f"it must give {entry.name} a repo and a revision, or a url"
         if len({file.name for file in entry.files}) < len(entry.files):
             yield f"two files of {entry.name} have the same name"
-        if entry.shape not in getattr(catalogue.shapes, entry.kind):
+        if entry.name.lower() in RESERVED or entry.name.lower().endswith(".part"):
+            yield f"no model can be called {entry.name}"
+        if is_path(entry.name.lower()):
+            yield f"the name {entry.name} would be taken for a path"
+        shapes: dict[str, LlmShape | SttShape | TtsShape] = getattr(catalogue.shapes, entry.kind)
+        shape = shapes.get(entry.shape)
+        if isinstance(shape, LlmShape) and entry.files[0].size_bytes <= shape.vocabulary_bytes:
+            yield f"{entry.name} is smaller than its vocabulary"
+        if shape is None:
             yield f'{entry.name} is of the shape "{entry.shape}", which is not in shapes.{entry.kind}'
         if bool(entry.quantisation) != (entry.kind == "llm"):
             yield f"{entry.name} must give a quantisation if and only if it is a language model"
     for kind in KINDS:
         for language, names in getattr(catalogue.auto, kind).items():
+            if len(set(names)) < len(names):
+                yield f"auto.{kind}.{language} names a model twice"
             for name in names:
                 reason = _unfit(by_name.get(name), kind, language)
                 if reason:

@@ -11,6 +11,9 @@ import msgspec
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+Layers = Annotated[int, msgspec.Meta(ge=1, le=512)]  # LLAMA_MAX_LAYERS
+Word = Annotated[str, msgspec.Meta(pattern=r"^[ -~]*\Z")]
+"""Printable: a terminal shows it, and does nothing else with it."""
 
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,8 +29,8 @@ class LlmShape(Shape, frozen=True):
     conversation, in 32-bit numbers.
     """
 
-    architecture: str
-    layers: Positive
+    architecture: Word
+    layers: Layers
     embedding: Positive
     heads: Positive
     kv_heads: Count | tuple[Count, ...]
@@ -41,6 +44,11 @@ class LlmShape(Shape, frozen=True):
     window_period: Count = 0
     state_floats: Count = 0
 
+    @property
+    def vocabulary_bytes(self) -> int:
+        """What stands before the weights: of each token its text and type, of each merge its text."""
+        return 25 * self.vocabulary + 17 * self.merges
+
     def kv_heads_by_layer(self) -> tuple[int, ...]:
         """One number for each layer."""
         if isinstance(self.kv_heads, int):
@@ -53,8 +61,8 @@ class SttShape(Shape, frozen=True):
 
     state: Positive
     heads: Positive
-    encoder_layers: Positive
-    decoder_layers: Positive
+    encoder_layers: Layers
+    decoder_layers: Layers
     feed_forward: Positive
     vocabulary: Positive
     mels: Positive

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from assistant.catalogue.disk import damage, disk_error, growing, locked, require_room
-from assistant.catalogue.read import KINDS, MISSING, Catalogue, Entry, ModelFile
+from assistant.catalogue.read import KINDS, MISSING, Catalogue, Entry, ModelFile, printable
 from assistant.catalogue.transfer import BLOCK_BYTES, Progress
 from assistant.config import Config, is_path
 from assistant.errors import DownloadError, ModelError
@@ -51,9 +51,11 @@ def remove(entry: Entry, folder: Path) -> int:
     """
     place = folder / entry.name
     try:
-        if place.is_symlink() or not place.is_dir():
+        if place.is_symlink() and not place.is_file():
             place.unlink()
             return 0
+        if not place.is_dir():
+            raise ModelError(f"{place} is a file, no folder of a model; see what it is and move it away.")
         for part in place.glob("*.part"):
             with part.open("rb") as file:
                 if not locked(file):
@@ -137,7 +139,7 @@ def _copy(source: Path, file: ModelFile, place: Path, progress: Progress) -> Non
             out.flush()
             reason = damage(file, Path(out.name))
             if reason:
-                raise ModelError(f"what came of {source} {reason}; import it again.")
+                raise ModelError(f"what came of {printable(str(source))} {reason}; import it again.")
         except BaseException:
             out.truncate(0)
             raise
@@ -149,7 +151,9 @@ def _blocks(path: Path) -> Iterator[bytes]:
             while block := file.read(BLOCK_BYTES):
                 yield block
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}; copy it to the stick again.") from None
+        raise ModelError(
+            f"{printable(str(path))} cannot be read: {error.strerror}; copy it to the stick again."
+        ) from None
 
 
 def _looked_for(entry: Entry) -> str:
@@ -208,7 +212,7 @@ class _Stick:
                 flaws.append(f"no hash is known for {file.name} (give its path in config.toml instead)")
             elif not self.find(entry, file):
                 damaged = [f"{path} {self._reason(path, file)}" for path in self.claims(entry, file)]
-                flaws += damaged or [f"{file.name} is missing"]
+                flaws += [printable(flaw) for flaw in damaged] or [f"{file.name} is missing"]
         return flaws
 
     def _reason(self, path: Path, file: ModelFile) -> str:

@@ -17,9 +17,10 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Protocol
+from urllib.parse import urlsplit
 
 from assistant.catalogue.disk import damage, growing
-from assistant.catalogue.read import ModelFile
+from assistant.catalogue.read import ModelFile, printable
 from assistant.errors import DownloadError
 
 TIMEOUT_S = 30.0
@@ -33,7 +34,42 @@ ENOUGH_BYTES = 1024 * 1024
 """An attempt that brought this much was no failure: only fruitless ones in a row are counted."""
 
 NOBODY_THERE = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH)
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18}|\*)")  # RFC 9110, 14.4
+
+
+class UnsafeAddress(Exception):
+    """What comes from there, or who asks for it, could be anybody's."""
+
+
+def require_safe(address: str, http_too: bool = False) -> None:
+    """Raise `UnsafeAddress` unless `address` is of https, this machine's, or of http if that will do."""
+    parts = urlsplit(address)
+    if parts.scheme != "https" and not (parts.scheme == "http" and (http_too or parts.hostname in LOOPBACK)):
+        raise UnsafeAddress
+
+
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows where it is sent if that is safe."""
+
+    def __init__(self, http_too: bool = False) -> None:
+        self.http_too = http_too
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        try:
+            require_safe(newurl, self.http_too)
+        except UnsafeAddress:
+            fp.close()
+            raise
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class Progress(Protocol):
@@ -111,9 +147,13 @@ class Transfer:
         if start:
             headers["Range"] = f"bytes={start}-"
         try:
-            response = urllib.request.urlopen(
-                urllib.request.Request(self.source, headers=headers), timeout=TIMEOUT_S
-            )
+            # Who names a mirror by http has chosen to trust the way there.
+            opener = urllib.request.build_opener(Redirects(http_too=self.source.startswith("http://")))
+            response = opener.open(urllib.request.Request(self.source, headers=headers), timeout=TIMEOUT_S)
+        except UnsafeAddress:
+            raise self._error(
+                "the server sent us on to an address without https", "try another mirror in HF_ENDPOINT"
+            ) from None
         except urllib.error.HTTPError as error:
             error.close()
             answer = f"the server answered {error.code} {http.client.responses.get(error.code, '')}".rstrip()
@@ -125,9 +165,9 @@ class Transfer:
             raise _Hiccup(answer, _retry_after_s(error.headers.get("Retry-After", ""))) from None
         except (OSError, http.client.HTTPException) as error:
             raise self._lost(error) from None
-        except ValueError as error:
+        except ValueError:
             raise self._error(
-                f"its address, or one that the server sent us on to, is none ({error})",
+                "its address, or one that the server sent us on to, is none",
                 "see whether HF_ENDPOINT is right",
             ) from None
         self.answered = True
@@ -190,9 +230,9 @@ class Transfer:
         if isinstance(cause, TimeoutError):
             return _Hiccup("the server did not answer in time")
         nobody = isinstance(cause, socket.gaierror) or getattr(cause, "errno", None) in NOBODY_THERE
-        return (_Offline if nobody else _Hiccup)(
-            f"the connection failed ({getattr(cause, 'strerror', None) or cause or type(cause).__name__})"
-        )
+        # What else the error says may be the server's own words.
+        why = printable(getattr(cause, "strerror", None) or type(cause).__name__)
+        return (_Offline if nobody else _Hiccup)(f"the connection failed ({why})")
 
     def _error(self, why: str, remedy: str) -> DownloadError:
         return DownloadError(f"{self.file.name} could not be fetched: {why}; {remedy}.")

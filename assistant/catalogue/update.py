@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import datetime
 import http.client
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import IO
-from urllib.parse import urlsplit
 
 from assistant.catalogue.disk import disk_error, growing
-from assistant.catalogue.read import MOST_BYTES, PATH, Catalogue, current, parse
+from assistant.catalogue.read import MOST_BYTES, UPDATED_NAME, Catalogue, current, parse
+from assistant.catalogue.transfer import Redirects, UnsafeAddress, require_safe
 from assistant.errors import DownloadError, ModelError
 
 TIMEOUT_S = 30.0
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-def update(source: str, folder: Path) -> Catalogue | None:
+def update(source: str, folder: Path, today: datetime.date | None = None) -> Catalogue | None:
     """Put the catalogue from `source`, a file or an address, in force; None if it is the present one.
 
-    It lands in the models' `folder`, from where `current` takes it.  Raises `ModelError` if it is none, or
-    older than the present one, and `DownloadError` if it cannot be fetched or written.
+    It lands in the models' `folder`, from where `current` takes it.  Raises `ModelError` if it is none, older
+    than the present one, or of a day still to come (`today` is the clock's unless given), and `DownloadError`
+    if it cannot be fetched or written.
     """
     text = _fetched(source) if "://" in source else _file(Path(source).expanduser())
     new, present = parse(text, source), current(folder)
@@ -33,7 +33,13 @@ def update(source: str, folder: Path) -> Catalogue | None:
             f"The model catalogue {source} is of {new.updated}, older than the present one of "
             f"{present.updated}, which stays; give a newer one."
         )
-    place = folder / PATH.name
+    # A clock may be slow, and elsewhere it is tomorrow; one of years ahead would keep out all that follow.
+    if new.updated > max(today or datetime.date.today(), present.updated) + datetime.timedelta(days=1):
+        raise ModelError(
+            f"The model catalogue {source} is of {new.updated}, which is still to come; check this machine's "
+            "date, or give another."
+        )
+    place = folder / UPDATED_NAME
     try:
         with growing(place) as out:
             out.truncate(0)
@@ -58,10 +64,13 @@ def _file(path: Path) -> bytes:
 
 
 def _fetched(address: str) -> bytes:
-    """At most `MOST_BYTES` + 1 of what `address` gives, within `TIMEOUT_S`."""
+    """At most `MOST_BYTES` + 1 of what `address` gives.
+
+    Each answer, and then all that follows it, may take about `TIMEOUT_S`.
+    """
     try:
-        _require_safe(address)
-        opener = urllib.request.build_opener(_Redirects)
+        require_safe(address)
+        opener = urllib.request.build_opener(Redirects)
         request = urllib.request.Request(address, headers={"User-Agent": "raspberry-assistant"})
         with opener.open(request, timeout=TIMEOUT_S) as response:
             text = _body(response)
@@ -69,8 +78,8 @@ def _fetched(address: str) -> bytes:
     except urllib.error.HTTPError as error:
         error.close()
         raise _error(address, f"the server answered {error.code}") from None
-    except DownloadError:
-        raise
+    except UnsafeAddress:  # no hash of a catalogue is known: it must come from whom the address names
+        raise _error(address, "only https can be trusted with it") from None
     except (OSError, http.client.HTTPException) as error:
         cause = error.reason if isinstance(error, urllib.error.URLError) else error
         raise _error(
@@ -91,33 +100,6 @@ def _body(response: http.client.HTTPResponse) -> bytes:
         if time.monotonic() - began_s > TIMEOUT_S:
             raise TimeoutError
     return text
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows where it is sent, but not to where an answer could be forged."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        try:
-            _require_safe(newurl)
-        except DownloadError:
-            fp.close()
-            raise
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _require_safe(address: str) -> None:
-    """No hash of a catalogue is known: it must come from whom `address` names.  Raises `DownloadError`."""
-    parts = urlsplit(address)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-        raise _error(address, "only https can be trusted with it")
 
 
 def _error(address: str, why: str) -> DownloadError:

@@ -45,11 +45,10 @@ def of_entry(catalogue: Catalogue, entry: Entry, folder: Path) -> Candidate:
     shape = catalogue.shape(entry)
     weights_bytes, embedding_bytes, embedding_type = entry.files[0].size_bytes, 0, ""
     if isinstance(shape, LlmShape):
-        # Before the weights stands the vocabulary: of each token its text and type, of each merge its text.
-        weights_bytes -= 25 * shape.vocabulary + 17 * shape.merges
+        weights_bytes -= shape.vocabulary_bytes
         embedding_type = "Q8_0" if shape.embedding % 256 or entry.quantisation in Q8_EMBEDDINGS else "Q6_K"
         block, block_bytes = (32, 34) if embedding_type == "Q8_0" else (256, 210)
-        embedding_bytes = shape.vocabulary * shape.embedding // block * block_bytes
+        embedding_bytes = min(shape.vocabulary * shape.embedding // block * block_bytes, weights_bytes)
     elif isinstance(shape, SttShape):
         weights_bytes = stt_weights(shape)
     on_disk = is_complete(entry, folder)

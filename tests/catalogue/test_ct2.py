@@ -63,31 +63,29 @@ def read(content: bytes, folder: Path, size_bytes: int | None = None) -> ct2.Ct2
 
 
 @pytest.mark.parametrize(
-    ("folder", "shape", "weights_bytes", "stored_type"),
+    ("folder", "shape", "weights_bytes"),
     [
-        (REAL, SttShape(128, 2, 4, 3, 512, 2230, 80, 1500, 448, multilingual=False), 3_042_791, "int8"),
+        (REAL, SttShape(128, 2, 4, 3, 512, 2230, 80, 1500, 448, multilingual=False), 3_042_791),
         (
             INFLATED / "whisper-inflated-tiny.en",
             SttShape(384, 6, 4, 4, 1536, 51864, 80, 1500, 448, multilingual=False),
             75_528_207,
-            "float16",
         ),
         (
             INFLATED / "whisper-inflated-base.en",
             SttShape(512, 8, 6, 6, 2048, 51864, 80, 1500, 448, multilingual=False),
             145_192_975,
-            "float16",
         ),
     ],
     ids=lambda part: part.name if isinstance(part, Path) else "",
 )
-def test_whisper_models(folder: Path, shape: SttShape, weights_bytes: int, stored_type: str) -> None:
+def test_whisper_models(folder: Path, shape: SttShape, weights_bytes: int) -> None:
     if not folder.exists():
         pytest.skip(f"{folder} has not been built")
     header = ct2.read_header(folder)
     assert ct2.shape(header) == shape
-    assert (header.weights_bytes, header.stored_type) == (weights_bytes, stored_type)
-    assert (header.spec, header.revision) == ("WhisperSpec", 3)
+    assert header.weights_bytes == weights_bytes
+    assert header.spec == "WhisperSpec"
 
 
 def test_equal_tensors_that_are_stored_once(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -381,6 +382,7 @@ def test_whatever_the_server_does_only_the_right_file_gets_its_name(
         ([Reply(length="7000000")], "the server has a file of 7000000 bytes", 1),
         ([Reply(body=OTHER)] * 2, "a file whose SHA-256 is wrong, twice", 2),
         ([Reply(status=302, location="/again")] * 30, "the server answered 302 Found; try", 5),
+        ([Reply(status=302, location="ftp://x/m")], "sent us on to an address without https; try", 1),
         ([Reply(status=302, location="file:///etc/passwd")], "the server answered 302 Found; try", 1),
         ([Reply(status=500)] * 9, f"500 Internal Server Error ({ATTEMPTS} attempts)", ATTEMPTS),
         ([Reply(encoding="gzip")], "it came compressed; try another mirror", 1),
@@ -393,6 +395,40 @@ def test_giving_up_says_why(hub: Hub, tmp_path: Path, replies: list[Reply], said
     assert str(caught.value).startswith("m.gguf could not be fetched: ")
     assert len(hub.asked) == requests
     assert "m.gguf" not in left(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "to", "safe"),
+    [
+        ("https://hub.example", "https://other.example/m", True),
+        ("https://hub.example", "http://other.example/m", False),
+        ("https://hub.example", "http://127.0.0.1/m", True),
+        ("http://mirror.example", "http://other.example/m", True),
+        ("http://mirror.example", "ftp://other.example/m", False),
+    ],
+)
+def test_it_goes_only_to_where_it_is_safe(source: str, to: str, safe: bool) -> None:
+    with contextlib.nullcontext() if safe else pytest.raises(transfer.UnsafeAddress):
+        transfer.require_safe(to, http_too=source.startswith("http://"))
+
+
+def test_what_a_server_says_cannot_steer_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            for _ in range(ATTEMPTS):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(b"\x1b[2J\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        monkeypatch.setenv("no_proxy", "*")
+        with pytest.raises(DownloadError, match=r"the connection failed \(BadStatusLine\)"):
+            fetch(tmp_path)
+        thread.join()
 
 
 def test_what_came_before_giving_up_is_kept(hub: Hub, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from assistant.catalogue import locate as locating
+from assistant.catalogue.disk import part_bytes
 from assistant.catalogue.locate import TEST_MODELS, Located, locate
 from assistant.catalogue.read import KINDS, Kind, read
 from assistant.errors import ModelError
@@ -126,6 +127,11 @@ def _file(name: str, content: bytes) -> Callable[[Path], Path]:
     return make
 
 
+def _pipe(folder: Path) -> Path:
+    os.mkfifo(folder / "m.gguf")
+    return folder / "m.gguf"
+
+
 def _voice(voice: bytes, beside: bytes) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         (folder / "v.onnx.json").write_bytes(beside)
@@ -139,6 +145,9 @@ def _voice(voice: bytes, beside: bytes) -> Callable[[Path], Path]:
     [
         ("llm", lambda folder: folder / "none.gguf", "There is no language model"),
         ("llm", lambda folder: folder, "it is a folder, not a GGUF file"),
+        ("llm", _pipe, "it is neither a file nor a folder"),
+        ("tts", lambda _: Path("/dev/zero"), "it is neither a file nor a folder"),
+        ("llm", lambda folder: folder / ("x" * 300), "cannot be read: File name too long; check the path"),
         ("llm", _file("m.gguf", b""), "it is no GGUF file"),
         ("llm", _file("m.gguf", b"version https://git-lfs"), "it is no GGUF file"),
         ("llm", _file("m.gguf", b"GGUF\x03\0\0\0"), "it is cut off after 8 bytes"),
@@ -174,3 +183,12 @@ def test_what_cannot_be_a_model_is_named(
 def test_a_model_is_not_used_for_another_stage(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r'no tts model "whisper-tiny\.en"'):
         locate("tts", "whisper-tiny.en", tmp_path)
+
+
+def test_a_folder_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    entry, folder = CATALOGUE.entry("whisper-tiny.en"), tmp_path / ("x" * 300)
+    assert not locating.is_complete(entry, folder)
+    assert len(locating.absent(entry, folder)) == len(entry.files)
+    assert part_bytes(entry.place(entry.files[0], folder)) == 0
+    with pytest.raises(ModelError, match="cannot be read: File name too long"):
+        locate("stt", entry.name, folder)

@@ -206,7 +206,7 @@ def test_pull_checks_everything_before_it_fetches_anything(
 
 
 def test_pull_warns_of_a_model_that_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "catalogue.toml").write_text(small_catalogue.text())
+    (tmp_path / "catalogue.updated.toml").write_text(small_catalogue.text())
     small_catalogue.put("brain", tmp_path)
     small_catalogue.put("voice", tmp_path)
     entries = [current(tmp_path).entry(name) for name in ("brain", "voice")]
@@ -267,7 +267,7 @@ def test_the_plan_is_fetched_and_then_is_on_disk(tmp_path: Path) -> None:
     """Real processes, from a folder that holds nothing but a list of models."""
     folder, config = tmp_path / "models", tmp_path / "config.toml"
     folder.mkdir()
-    (folder / "catalogue.toml").write_text(small_catalogue.text())
+    (folder / "catalogue.updated.toml").write_text(small_catalogue.text())
     config.write_text(f'[models]\nfolder = "{folder}"\n')
 
     def models_command(*words: str, endpoint: str = "http://127.0.0.1:1") -> str:
@@ -345,7 +345,7 @@ def test_remove_deletes_all_or_nothing(tmp_path: Path, other: str, said: str) ->
 def test_import_tells_what_came_and_what_did_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, stick = tmp_path / "models", tmp_path / "stick"
     folder.mkdir()
-    (folder / "catalogue.toml").write_text(small_catalogue.text())
+    (folder / "catalogue.updated.toml").write_text(small_catalogue.text())
     small_catalogue.put("voice", folder)
     for name in ("brain", "voice"):
         small_catalogue.put(name, stick)
@@ -370,14 +370,14 @@ def test_import_of_nothing(tmp_path: Path) -> None:
 
 def test_update_takes_a_newer_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, newer = tmp_path / "models", tmp_path / "newer.toml"
-    newer.write_text(small_catalogue.text())
+    newer.write_text(small_catalogue.text(f"{CATALOGUE.updated}"))
     assert run(folder, "update", str(newer)) == 0
     assert capsys.readouterr().out == (
-        "The list of models is now that of 2099-01-01: 5 models, 5 of them new, "
+        f"The list of models is now that of {CATALOGUE.updated}: 5 models, 5 of them new, "
         f"{len(CATALOGUE.models)} gone.\n"
     )
     assert run(folder, "update", str(newer)) == 0
-    assert "of 2099-01-01 already; there is nothing to do" in capsys.readouterr().out
+    assert f"of {CATALOGUE.updated} already; there is nothing to do" in capsys.readouterr().out
     assert run(folder) == 0
     assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if line[:2] == "* "][:3] == [
         "ear",

@@ -177,7 +177,7 @@ def test_between_the_large_model_and_tinyllama_stands_nothing() -> None:
 
 
 HASH = "a" * 64
-FILE = f'files = [{{ path = "m.gguf", size_bytes = 9, sha256 = "{HASH}" }}]'
+FILE = f'files = [{{ path = "m.gguf", size_bytes = 9000, sha256 = "{HASH}" }}]'
 REPO = f'repo = "o/r"\nrevision = "{"1" * 40}"'
 TOP = """format = 1
 updated = "2026-11-21"
@@ -223,6 +223,8 @@ def model(name: str, kind: str, more: str = REPO) -> str:
 
 S, L, T = model("s", "stt"), model("l", "llm"), model("t", "tts")
 WHOLE = TOP + S + L + T
+UNFIT_NAMES = ("auto", "AUTO", "x.part", "x.Part", "catalogue.toml", "catalogue.updated.toml", "README.md")
+ENDINGS = (".gguf", ".GGUF", ".onnx")
 
 
 def test_a_whole_catalogue_is_read(tmp_path: Path) -> None:
@@ -230,12 +232,12 @@ def test_a_whole_catalogue_is_read(tmp_path: Path) -> None:
     path.write_text(WHOLE)
     catalogue = read(path)
     assert [entry.name for entry in catalogue.models] == ["s", "l", "t"]
-    assert catalogue.entry("l").files == (ModelFile("m.gguf", 9, HASH),)
+    assert catalogue.entry("l").files == (ModelFile("m.gguf", 9000, HASH),)
     assert f"{catalogue.updated}" == "2026-11-21"
     assert catalogue.shape(catalogue.entry("t")) == TtsShape(16_000)
     assert catalogue.preferred("llm", "en") == (catalogue.entry("l"),)
     assert catalogue.preferred("llm", "de") == ()
-    place = catalogue.entry("l").place(ModelFile("deep/er/m.gguf", 9, HASH), tmp_path)
+    place = catalogue.entry("l").place(ModelFile("deep/er/m.gguf", 9000, HASH), tmp_path)
     assert place == tmp_path / "l" / "m.gguf"
 
 
@@ -252,7 +254,7 @@ def test_a_whole_catalogue_is_read(tmp_path: Path) -> None:
         ),
         (WHOLE.replace("format = 1", ""), "(format not stated, not 1); update the assistant."),
         (WHOLE.replace("11-21", "11-31"), "updated"),
-        (WHOLE.replace("size_bytes = 9", "size_bytes = 0"), "size_bytes"),
+        (WHOLE.replace("size_bytes = 9000", "size_bytes = 0"), "size_bytes"),
         (WHOLE.replace(HASH, "b" * 63), "sha256"),
         (WHOLE.replace(HASH, HASH + "\\n"), "sha256"),
         (WHOLE.replace("m.gguf", "../m.gguf"), "path"),
@@ -265,6 +267,19 @@ def test_a_whole_catalogue_is_read(tmp_path: Path) -> None:
         (WHOLE.replace('languages = ["en"]', "languages = []"), "languages"),
         (WHOLE.replace('["l"] }', '["l"], English = [] }'), "auto.llm"),
         (WHOLE.replace("layers = 2", "layers = 0"), "layers"),
+        (WHOLE.replace("\nlayers = 2", "\nlayers = 513").replace("[1, 0]", "1"), "<= 512"),
+        (WHOLE.replace("size_bytes = 9000", f"size_bytes = {2**40 + 1}"), "size_bytes"),
+        (WHOLE.replace("merges = 0", "merges = 500"), "l is smaller than its vocabulary."),
+        (WHOLE.replace('["l"]', '["l", "l"]'), "auto.llm.en names a model twice."),
+        (WHOLE.replace('"MIT"', r'"MIT\u001b[2J"'), "licence"),
+        (WHOLE.replace('"llama"', r'"\u009b2J"'), "architecture"),
+        (WHOLE.replace("format = 1", r'format = "\u001b[2J"'), "format ?[2J, not 1"),
+        (WHOLE + r'"\u001b[2J" = 1', "unknown field `?[2J`"),
+        *((WHOLE + model(name, "stt"), f"no model can be called {name}.") for name in UNFIT_NAMES),
+        *(
+            (WHOLE + model(f"x{end}", "tts"), f"the name x{end} would be taken for a path.")
+            for end in ENDINGS
+        ),
         (WHOLE.replace("layers = 2", "layers = 3"), "its shape l gives kv_heads of 2 layers, but has 3"),
         (WHOLE + L, "it lists l twice"),
         (WHOLE + model("n", "llm", ""), "must give n a repo and a revision, or a url"),

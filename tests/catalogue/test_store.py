@@ -88,13 +88,14 @@ def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
     assert held(tmp_path / "elsewhere") == {"ear": MODELS["ear"]}
 
 
-def test_a_link_to_nowhere_and_a_file_in_the_way_go(folder: Path) -> None:
+def test_a_link_to_nowhere_goes_and_a_file_stays(folder: Path) -> None:
     (folder / "ear").symlink_to(folder / "nowhere")
     (folder / "brain").write_text("in the way")
-    for name in ("ear", "brain"):
-        require_removable([CATALOGUE.entry(name)], folder, Config())
-        assert remove(CATALOGUE.entry(name), folder) == 0
-    assert list(folder.iterdir()) == []
+    require_removable([CATALOGUE.entry("ear")], folder, Config())
+    assert remove(CATALOGUE.entry("ear"), folder) == 0
+    with pytest.raises(ModelError, match="brain is a file, no folder of a model"):
+        remove(CATALOGUE.entry("brain"), folder)
+    assert [path.name for path in folder.iterdir()] == ["brain"]
 
 
 def test_what_is_being_fetched_stays(folder: Path) -> None:
@@ -227,6 +228,11 @@ def test_a_damaged_file_is_named(stick: Path, folder: Path, content: bytes, said
     assert imported.flaws == [f"brain: {stick / 'brain.Q8_0.gguf'} {said}; it was not imported."]
     assert names_of(imported) == ([], [])
     assert held(folder) == {}
+
+
+def test_the_name_of_a_folder_cannot_steer_a_terminal(stick: Path, folder: Path) -> None:
+    (put("brain", stick / "\x1b[2J") / "brain.Q8_0.gguf").write_bytes(b"damaged")
+    assert f"{stick}/?[2J/brain/brain.Q8_0.gguf has 7 bytes" in bring(stick, folder).flaws[0]
 
 
 def test_a_right_copy_beside_a_damaged_one_is_taken(stick: Path, folder: Path) -> None:

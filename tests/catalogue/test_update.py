@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import os
 import re
@@ -15,11 +16,14 @@ import pytest
 from small_catalogue import text
 
 from assistant.catalogue import update as updating
-from assistant.catalogue.read import MOST_BYTES, PATH, current, parse, read
-from assistant.catalogue.update import update
+from assistant.catalogue.read import MOST_BYTES, PATH, Catalogue, current, parse, read
 from assistant.errors import DownloadError, ModelError
 
 NEWER = text("2099-01-01")
+
+
+def update(source: str, folder: Path, today: datetime.date = datetime.date(2099, 1, 1)) -> Catalogue | None:
+    return updating.update(source, folder, today)
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -96,7 +100,7 @@ def test_without_an_update_the_projects_own_is_in_force(folder: Path) -> None:
     ("updated", "in_force"), [("2099-01-01", True), (f"{read().updated}", True), ("2020-01-01", False)]
 )
 def test_the_newer_one_is_in_force(tmp_path: Path, updated: str, in_force: bool) -> None:
-    (tmp_path / "catalogue.toml").write_text(text(updated))
+    (tmp_path / "catalogue.updated.toml").write_text(text(updated))
     assert (current(tmp_path) == parse(text(updated).encode(), "x")) is in_force
     assert (current(tmp_path) == read()) is not in_force
 
@@ -105,16 +109,16 @@ def test_the_newer_one_is_in_force(tmp_path: Path, updated: str, in_force: bool)
 def test_a_damaged_one_does_not_stop_the_assistant(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
 ) -> None:
-    (tmp_path / "catalogue.toml").write_text(content)
+    (tmp_path / "catalogue.updated.toml").write_text(content)
     assert current(tmp_path) == read()
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert str(tmp_path / "catalogue.toml") in caplog.text
+    assert str(tmp_path / "catalogue.updated.toml") in caplog.text
     assert "The assistant's own serves instead." in caplog.text
 
 
 def test_a_damaged_one_is_mended_by_an_update(tmp_path: Path, folder: Path) -> None:
     folder.mkdir()
-    (folder / "catalogue.toml").write_text("[auto")
+    (folder / "catalogue.updated.toml").write_text("[auto")
     update(file(tmp_path), folder)
     assert current(folder).entry("brain")
 
@@ -124,20 +128,38 @@ def test_a_damaged_one_is_mended_by_an_update(tmp_path: Path, folder: Path) -> N
 
 def test_a_newer_file_is_put_in_force(tmp_path: Path, folder: Path) -> None:
     assert update(file(tmp_path), folder) == current(folder) == parse(NEWER.encode(), "x")
-    assert [path.name for path in folder.iterdir()] == ["catalogue.toml"]
-    assert (folder / "catalogue.toml").read_text() == NEWER
+    assert [path.name for path in folder.iterdir()] == ["catalogue.updated.toml"]
+    assert (folder / "catalogue.updated.toml").read_text() == NEWER
     assert update(file(tmp_path), folder) is None
 
 
-def test_in_a_checkout_it_takes_the_place_of_the_own_one(
+def test_in_a_checkout_the_own_one_stays(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.mkdir()
     own = folder / "catalogue.toml"
     own.write_text(text("2098-01-01"))
     monkeypatch.setattr("assistant.catalogue.read.PATH", own)
-    assert update(file(tmp_path), folder) == read()
-    assert own.read_text() == NEWER
+    assert update(file(tmp_path), folder) == current(folder)
+    assert f"{current(folder).updated}" == "2099-01-01"
+    assert own.read_text() == text("2098-01-01")
+
+
+@pytest.mark.parametrize(("today", "taken"), [("2098-12-31", True), ("2098-12-30", False)])
+def test_one_of_the_future_is_refused(tmp_path: Path, folder: Path, today: str, taken: bool) -> None:
+    if taken:
+        assert update(file(tmp_path), folder, datetime.date.fromisoformat(today))
+        return
+    with pytest.raises(
+        ModelError, match="is of 2099-01-01, which is still to come; check this machine's date"
+    ):
+        update(file(tmp_path), folder, datetime.date.fromisoformat(today))
+    assert not folder.exists()
+
+
+def test_a_folder_that_cannot_be_looked_at_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    assert current(Path("/" + "x" * 300)) == read()
+    assert "cannot be read: File name too long. The assistant's own serves instead." in caplog.text
 
 
 def test_the_same_day_may_bring_another_one(tmp_path: Path, folder: Path) -> None:
@@ -179,7 +201,7 @@ def test_a_file_that_is_none(tmp_path: Path, folder: Path) -> None:
 
 def test_a_folder_that_takes_nothing(tmp_path: Path, folder: Path) -> None:
     folder.write_text("in the way")
-    with pytest.raises(DownloadError, match=r"catalogue\.toml cannot be written: File exists"):
+    with pytest.raises(DownloadError, match=r"catalogue\.updated\.toml cannot be written: File exists"):
         update(file(tmp_path), folder)
 
 
@@ -197,6 +219,7 @@ def test_a_newer_one_comes_from_an_address(server: Server, folder: Path) -> None
         (Reply(status=500), "the server answered 500"),
         (Reply(length=len(NEWER) + 9), "the connection broke off"),
         (Reply(status=302, location="http://mirror.example/c.toml"), "only https can be trusted with it"),
+        (Reply(status=302, location="ftp://mirror.example/c.toml"), "only https can be trusted with it"),
         (Reply(status=302, location="file:///etc/passwd"), "the server answered 302"),
         (Reply(b"<html></html>"), "is not valid TOML"),
         (Reply(length=None, endless=True), "more than 4194304 bytes"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from assistant.catalogue.disk import damage, part_bytes
+from assistant.catalogue.disk import damage, part_bytes, size_bytes
 from assistant.catalogue.locate import locate, test_model
 from assistant.catalogue.read import KINDS, MISSING, Catalogue, Entry, Kind
 from assistant.cli.models.plan import facts_anyway, facts_here
@@ -98,13 +98,14 @@ def _in_use(kind: Kind, config: Config, folder: Path) -> str:
 
 def _state(entry: Entry, folder: Path) -> str:
     """What a look at names and sizes tells."""
-    places = [(entry.place(file, folder), file.size_bytes) for file in entry.files]
-    there = [(place, size) for place, size in places if place.exists()]
-    if any(place.stat().st_size != size for place, size in there):
+    places = [entry.place(file, folder) for file in entry.files]
+    sizes = [(size_bytes(place), file.size_bytes) for place, file in zip(places, entry.files, strict=True)]
+    there = [size == right for size, right in sizes if size is not None]
+    if not all(there):
         return "damaged"
     if len(there) == len(places):
         return "yes"
-    begun = there or any(part_bytes(place) for place, _ in places)
+    begun = there or any(part_bytes(place) for place in places)
     return "partly" if begun else "no"
 
 
@@ -143,5 +144,5 @@ def _interrupted_at(entry: Entry, folder: Path) -> int:
     """How many bytes of `entry` came before a download of it broke off within a file; 0 if none did."""
     places = [entry.place(file, folder) for file in entry.files]
     begun_bytes = sum(part_bytes(place) for place in places)
-    whole_bytes = sum(place.stat().st_size for place in places if place.exists())
+    whole_bytes = sum(size_bytes(place) or 0 for place in places)
     return begun_bytes and begun_bytes + whole_bytes

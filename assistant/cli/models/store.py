@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from assistant.catalogue import store
-from assistant.catalogue.read import PATH, Catalogue, Entry
+from assistant.catalogue.read import PATH, UPDATED_NAME, Catalogue, Entry
 from assistant.catalogue.update import update as update_catalogue
 from assistant.cli.models.progress import megabytes, shown
 from assistant.config import Config
@@ -32,8 +32,8 @@ def import_models(source: Path, catalogue: Catalogue, names: list[str], folder: 
         print(f"{entry.name}: was there already")
     for flaw in imported.flaws:
         print(flaw, file=sys.stderr)
-    beside = source / PATH.name
-    if beside.exists():
+    beside = next((path for name in (UPDATED_NAME, PATH.name) if (path := source / name).exists()), None)
+    if beside:
         print(f"{beside} is left alone; `assistant models update {beside}` takes it.")
     return 1 if imported.flaws else 0
 

@@ -38,6 +38,10 @@ ONNX_ERRORS = (
     onnx_errors.RuntimeException,
 )
 
+MOST_PHONEMES = 140
+"""Made in one piece, with the marks of stress and the spaces: eight or nine seconds of speech.  An ordinary
+sentence of `text.sentences.LONGEST_CHARS` has fewer."""
+
 VOICE_INPUTS = {"input", "input_lengths", "scales"}
 """What every Piper model takes; one of several speakers takes "sid" as well."""
 
@@ -59,6 +63,23 @@ class FrugalSession(onnxruntime.InferenceSession):  # type: ignore[misc]  # it h
         return super().run(output_names, input_feed, options)
 
 
+class BoundedVoice(PiperVoice):  # type: ignore[misc]  # it has no types
+    """A voice that makes long sentences in several pieces: ten long numbers are a minute of sound."""
+
+    def phonemize(self, text: str) -> list[list[str]]:
+        return [piece for phonemes in super().phonemize(text) for piece in pieces(phonemes, MOST_PHONEMES)]
+
+
+def pieces(phonemes: list[str], most: int) -> Iterator[list[str]]:
+    """`phonemes` in pieces of at most `most`, cut between words where there are any."""
+    while len(phonemes) > most:
+        spaces = [at for at in range(most // 2, most) if phonemes[at] == " "]
+        at = spaces[-1] + 1 if spaces else most
+        yield phonemes[:at]
+        phonemes = phonemes[at:]
+    yield phonemes
+
+
 class PiperEngine:
     """One voice.  `rate_hz` is the rate of all that it says."""
 
@@ -68,7 +89,7 @@ class PiperEngine:
         """Load the voice in `path` (.onnx) and `path`.json.  Raises `ModelError`."""
         check("tts", path, "download the voice again")
         config = _config(path)
-        self._voice = PiperVoice(session=_session(path, settings.threads), config=config)
+        self._voice = BoundedVoice(session=_session(path, settings.threads), config=config)
         self._synthesis = SynthesisConfig(
             length_scale=config.length_scale / settings.speed, volume=settings.volume
         )

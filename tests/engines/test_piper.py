@@ -13,10 +13,12 @@ import numpy.typing as npt
 import piper
 import pytest
 import soxr
+from hypothesis import given
+from hypothesis import strategies as st
 
 from assistant.audio.formats import RATE_HZ
 from assistant.config import Stt, Tts
-from assistant.engines.piper import PiperEngine
+from assistant.engines.piper import PiperEngine, pieces
 from assistant.engines.whisper import WhisperEngine
 from assistant.errors import ModelError
 
@@ -189,3 +191,19 @@ def test_a_voice_that_cannot_be_used_is_refused_in_one_sentence(
         PiperEngine(path, Tts())
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(".")
+
+
+@given(st.lists(st.sampled_from("abc "), max_size=400), st.integers(1, 60))
+def test_pieces_lose_nothing_and_are_short(phonemes: list[str], most: int) -> None:
+    cut = list(pieces(phonemes, most))
+    assert [phoneme for piece in cut for phoneme in piece] == phonemes
+    assert all(len(piece) <= most for piece in cut)
+    for piece in cut[:-1]:
+        assert piece[-1] == " " or " " not in piece[most // 2 :]
+
+
+def test_numbers_are_made_in_pieces() -> None:
+    """A hundred digits are read out as a minute of sound, and a piece of so long would take 700 MiB."""
+    engine = PiperEngine(MEDIUM, Tts())
+    longest_s = max(len(sound) for sound in engine.speak("1234567890 " * 10)) / engine.rate_hz
+    assert longest_s < 12

@@ -154,7 +154,7 @@ def test_pull_without_names_takes_what_the_plan_takes(
     with pytest.raises(DownloadError, match="Connection refused"):
         run(tmp_path, *words, stt="whisper-tiny.en", llm=OWN["llm"], tts="en_US-amy-low")
     # the smallest first: the voice
-    assert capsys.readouterr().out.startswith("en_US-amy-low (63 MB, licence: ")
+    assert "\nen_US-amy-low (63 MB, licence: " in capsys.readouterr().out
 
 
 def test_pull_where_nothing_fits_fetches_nothing(tmp_path: Path) -> None:
@@ -286,6 +286,7 @@ def test_the_plan_is_fetched_and_then_is_on_disk(tmp_path: Path) -> None:
         name: small_catalogue.MODELS[name] for name in ("ear", "brain", "voice")
     }
     assert [line for line in said.splitlines() if line[:1] != " "] == [
+        "3 models, 8 kB to fetch",
         "voice (1 kB, licence: MIT)",
         "ear (3 kB, licence: MIT)",
         "brain (4 kB, licence: MIT)",

@@ -163,7 +163,12 @@ def _on_disk(config: Config, plan: Plan) -> str:
     except ModelError:
         running = "Until then nothing can run."
     else:
-        running = f"Until then: {summary(now)}." if now.fits else "Until then nothing fits."
+        models = (now.stt, now.llm, now.tts)
+        lacking = [model.name for model in models if model is not None and not model.on_disk]
+        if lacking:
+            running = f"Until then {' and '.join(lacking)} cannot run: not on disk, or damaged."
+        else:
+            running = f"Until then: {summary(now)}." if now.fits else "Until then nothing fits."
     return f"\n`assistant models pull --plan` fetches what is missing, {megabytes(missing)}. {running}"
 
 

@@ -55,6 +55,9 @@ def pull(
                 f"Warning: this board cannot run {entry.name} ({reason}); it is fetched all the same.",
                 file=sys.stderr,
             )
+    missing = sum(entry.size_bytes for entry in entries if not is_complete(entry, folder))
+    if missing and len(entries) > 1:
+        print(f"{len(entries)} models, {megabytes(missing)} to fetch", flush=True)
     for entry in entries:
         there = " is on disk; checking it" if is_complete(entry, folder) else ""
         print(f"{entry.name} ({megabytes(entry.size_bytes)}, licence: {entry.licence}){there}", flush=True)

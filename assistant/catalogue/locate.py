@@ -89,8 +89,8 @@ def _in_folder(entry: Entry, folder: Path) -> Located:
         size = size_bytes(place)
         if size != file.size_bytes:
             raise ModelError(
-                f"{place} is damaged: it has {size} bytes, not {file.size_bytes}; fetch it again with {pull}, "
-                f"or delete it with `assistant models remove {entry.name}`."
+                f"{place} is damaged: it has {size} bytes, not {file.size_bytes}; "
+                f"fetch it again with {pull}, or delete it with `assistant models remove {entry.name}`."
             )
     path = folder / entry.name
     if entry.kind != "stt":

@@ -19,7 +19,7 @@ from assistant.queues.wire import Role
 
 CONFIG = Config(daemon=Daemon(question_ttl_s=7))
 SYNC = Ask("has everything come?")
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 T = TypeVar("T")
 

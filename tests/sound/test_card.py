@@ -418,7 +418,8 @@ def test_write_waits_while_100_ms_are_ahead(tmp_path: Path, open_card: OpenCard,
     waited_s = time.monotonic() - before_s
     assert waited_s >= 0.5 - 0.1 - 0.02
     assert speaker.pending() <= 0.1 * 16_000 * 2
-    assert speaker.played() + speaker.pending() == 16_000
+    played, pending = speaker.played(), speaker.pending()
+    assert played + pending <= 16_000 <= speaker.played() + pending  # time goes on between two questions
     speaker.close()
 
 

@@ -97,8 +97,9 @@ class LlamaEngine:
     ) -> tuple[list[int], tuple[str, ...]]:
         """The tokens of a prompt that fits, and the strings that end the answer."""
         form, system = self._form, self._settings.system_prompt
+        # One more for each, as pieces counted by themselves can have a token less than they have together.
         exchanges = [
-            len(self._model.tokens(prompts.past(form, past) + form.question_before)) for past in history
+            len(self._model.tokens(prompts.past(form, past) + form.question_before)) + 1 for past in history
         ]
         asked = [*(past.question for past in history), question]
         questions = [len(self._model.tokens(prompts.neutralise(words) + form.generate)) for words in asked]

@@ -474,3 +474,12 @@ def test_threads_are_what_the_configuration_says(make: Callable[..., LlamaEngine
 
     assert lib.llama_n_threads(make(threads=2)._model._context) == 2
     assert lib.llama_n_threads(make(threads=0)._model._context) == max(1, len(os.sched_getaffinity(0)) - 1)
+
+
+def test_a_long_conversation_leaves_room_for_a_short_answer(make: Callable[..., LlamaEngine]) -> None:
+    """Counted one by one, seventy exchanges have some thirty tokens less than together: more than the answer."""
+    engine = make(max_tokens=24, context_tokens=2048)
+    past = [Exchange(f"What is the capital of Germany?{'!' * (n % 3)}", "The capital.") for n in range(130)]
+    for length in range(40, 130, 3):
+        tokens, _ = engine._prompt("Which planet is red?", past[:length], "")
+        assert len(tokens) <= 2048 - 24

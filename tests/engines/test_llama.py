@@ -335,7 +335,7 @@ def test_a_conversation_that_outgrows_the_context(
     evaluated = Evaluated(engine, monkeypatch)
     talk: list[Exchange] = []
     reread = []
-    for turn in range(24):
+    for turn in range(36):
         question, answer = FACTS[turn % len(FACTS)]
         evaluated.steps.clear()
         assert ask(engine, question, *talk) == answer
@@ -343,7 +343,7 @@ def test_a_conversation_that_outgrows_the_context(
         talk.append(Exchange(question, answer))
     # the first turn, and then now and again a big step
     assert reread[0]
-    assert 2 <= sum(reread[1:]) <= 5
+    assert 2 <= sum(reread[1:]) <= 7
 
 
 def test_gpt2_with_more_history_than_fits(gpt2: LlamaEngine) -> None:
@@ -477,7 +477,7 @@ def test_threads_are_what_the_configuration_says(make: Callable[..., LlamaEngine
 
 
 def test_a_long_conversation_leaves_room_for_a_short_answer(make: Callable[..., LlamaEngine]) -> None:
-    """Counted one by one, seventy exchanges have some thirty tokens less than together: more than the answer."""
+    """Counted one by one, seventy exchanges have some thirty tokens less than together."""
     engine = make(max_tokens=24, context_tokens=2048)
     past = [Exchange(f"What is the capital of Germany?{'!' * (n % 3)}", "The capital.") for n in range(130)]
     for length in range(40, 130, 3):

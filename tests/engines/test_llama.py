@@ -335,15 +335,15 @@ def test_a_conversation_that_outgrows_the_context(
     evaluated = Evaluated(engine, monkeypatch)
     talk: list[Exchange] = []
     reread = []
-    for turn in range(36):
+    for turn in range(24):
         question, answer = FACTS[turn % len(FACTS)]
         evaluated.steps.clear()
         assert ask(engine, question, *talk) == answer
         reread.append(evaluated.steps[0] > 40)
         talk.append(Exchange(question, answer))
-    # the first turn, and then now and again a big step
+    # The first turn, and then now and again a big step; by a whole round of the facts, it leaves the same text.
     assert reread[0]
-    assert 2 <= sum(reread[1:]) <= 7
+    assert 1 <= sum(reread[1:]) <= 5
 
 
 def test_gpt2_with_more_history_than_fits(gpt2: LlamaEngine) -> None:

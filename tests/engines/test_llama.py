@@ -341,7 +341,7 @@ def test_a_conversation_that_outgrows_the_context(
         assert ask(engine, question, *talk) == answer
         reread.append(evaluated.steps[0] > 40)
         talk.append(Exchange(question, answer))
-    # The first turn, and then now and again a big step; by a whole round of the facts, it leaves the same text.
+    # the first turn, and then now and again a big step; one by a whole round of the facts changes nothing
     assert reread[0]
     assert 1 <= sum(reread[1:]) <= 5
 

@@ -7,6 +7,8 @@ were answered, the processes that the kernel killed and the changes of the plan.
 the same group takes what is left after a third of the turns, and gives it back after two thirds.  Needs a
 memory controller that this process may make groups of (root), and the models of real shapes that
 `tests/models/recipes/build.sh inflate` makes: they stand in for those of the catalogue that have their shape.
+Answers are cut to ten tokens: some stand-ins have random weights, and over their gibberish the test voice
+takes several times as long, and as much memory, as over words.
 """
 
 from __future__ import annotations
@@ -94,7 +96,7 @@ def _config(folder: Path) -> Path:
         assert found == 1, name
     (models / "catalogue.updated.toml").write_text(catalogue)
     path = folder / "config.toml"
-    path.write_text(f'[models]\nfolder = "{models}"\n[llm]\nmax_tokens = 24\n')
+    path.write_text(f'[models]\nfolder = "{models}"\n[llm]\nmax_tokens = 10\n')
     return path
 
 

@@ -13,9 +13,6 @@ from assistant.catalogue.shapes import LlmShape, SttShape, TtsShape
 from assistant.config import Config, is_path
 from assistant.plan.prediction import LlmWeights, stt_weights
 
-Q8_EMBEDDINGS = frozenset({"Q8_0"})
-"""Where a model has one matrix for input and output, llama.cpp's quantiser keeps it in 6 bits or more."""
-
 
 class Candidate(msgspec.Struct, frozen=True):
     """A model and what its memory and speed follow from.
@@ -46,7 +43,8 @@ def of_entry(catalogue: Catalogue, entry: Entry, folder: Path) -> Candidate:
     weights_bytes, embedding_bytes, embedding_type = entry.files[0].size_bytes, 0, ""
     if isinstance(shape, LlmShape):
         weights_bytes -= shape.vocabulary_bytes
-        embedding_type = "Q8_0" if shape.embedding % 256 or entry.quantisation in Q8_EMBEDDINGS else "Q6_K"
+        # What is both embedding and output, llama.cpp's quantiser keeps in 6 bits or more.
+        embedding_type = "Q8_0" if shape.embedding % 256 or entry.quantisation == "Q8_0" else "Q6_K"
         block, block_bytes = (32, 34) if embedding_type == "Q8_0" else (256, 210)
         embedding_bytes = min(shape.vocabulary * shape.embedding // block * block_bytes, weights_bytes)
     elif isinstance(shape, SttShape):

@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 SYSTEM_BYTES = 130 * MIB
 """What Debian without a desktop takes for itself."""
 
+LEAST_CONTEXT_TOKENS = 512
+"""Fewer make no conversation, however short its answers are."""
+
 
 def kernel_bytes(memory_bytes: int) -> int:
     """What firmware and kernel keep of the memory a board is sold with: a Pi 4 of 4 GB has 3.7 GiB left."""
     return 76 * MIB + memory_bytes // 25
-
-
-LEAST_CONTEXT_TOKENS = 512
 
 
 def reserve_bytes(memory_bytes: int) -> int:

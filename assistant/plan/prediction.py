@@ -34,7 +34,9 @@ TTS_BASE_BYTES = 42 * MIB
 """Of each process without its model: Python, the libraries, what they keep; with the others running."""
 
 LONGEST_PIECE_S = 8
-"""Of speech that is made in one go (`text.sentences.LONGEST_CHARS`)."""
+"""Of speech that is made in one go: a sentence of `text.sentences.LONGEST_CHARS`, or where that takes long to
+say, a piece of it of `engines.piper.MOST_PHONEMES`.
+"""
 
 
 class Need(msgspec.Struct, frozen=True):

@@ -39,7 +39,11 @@ def reasons(
                 yield _why_not(facts, candidate, chosen, sets)
     if why := why_no_voice(facts, chosen, sets):
         yield why
-    if llm.context_tokens < contexts(facts, shape_of(llm.candidate))[0]:
+    shape = _shape(llm.candidate)
+    most = contexts(facts, shape)[0]
+    if most < facts.context_tokens:
+        yield f"The context ends at {most} tokens: {llm.candidate.name} was trained with no more."
+    if llm.context_tokens < most:
         yield f"The context is cut to {llm.context_tokens} tokens to save memory."
     if llm.kv_type not in facts.kv_types:
         yield f"{llm.candidate.name} can keep the conversation as {llm.kv_type} alone."
@@ -98,10 +102,11 @@ def _slowness(facts: Facts, candidate: Candidate) -> str:
     return f"{candidate.name} would take {seconds:.1f} s for an utterance; {most:g} are allowed {asked}."
 
 
-def shape_of(candidate: Candidate) -> LlmShape:
+def _shape(candidate: Candidate) -> LlmShape:
     assert isinstance(candidate.shape, LlmShape)
     return candidate.shape
 
 
 def mib(size_bytes: int) -> str:
+    """A size in whole MiB, for a person."""
     return f"{size_bytes / MIB:,.0f}"

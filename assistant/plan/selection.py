@@ -6,32 +6,22 @@ memory; hence more memory never gives a worse plan.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from assistant.plan.candidates import Candidate
 from assistant.plan.prediction import KvType, Need, total_bytes
 from assistant.plan.reasons import mib, reasons, why_no_voice
-from assistant.plan.sets import (
-    READ_WITHIN_S,
-    TOKENS_PER_S,
-    Facts,
-    Set,
-    all_sets,
-    order_of,
-    processes,
-    read_s,
-    total,
-    written_per_s,
-)
+from assistant.plan.sets import Facts, Set, all_sets, order_of, part_of, processes, total
+
+Verdict = Literal["yes", "slow", "text", "no"]
 
 
 class Plan(msgspec.Struct, frozen=True):
     """What runs.  Without `stt` and `tts` there is no voice: questions are typed, answers read.
 
-    `processes` has what each is predicted to take.  A plan that does not fit is the
-    smallest there is.
+    `processes` has what each is predicted to take.  A plan that does not fit is the smallest there is.
     """
 
     llm: Candidate
@@ -103,22 +93,15 @@ def _no_better(facts: Facts, parts: Set, plan: Plan) -> bool:
     return True
 
 
-def verdict(facts: Facts, candidate: Candidate) -> str:
-    """Whether `candidate` can run here, in a few words: "yes", "slow: …", "without a voice", "no: …"."""
+def verdict(facts: Facts, candidate: Candidate) -> Verdict:
+    """Whether `candidate` can run here: "slow" is slower than is asked for, "text" is without speech."""
     plan = select(msgspec.structs.replace(facts, **{candidate.kind: (candidate,)}))
     can_speak = bool(facts.stt and facts.tts)
     if not plan.fits or (candidate.kind != "llm" and can_speak and not plan.has_voice):
-        return f"no: {mib(facts.budget_bytes)} MiB are there"
-    if facts.speed is not None and candidate.kind != "tts":
-        if candidate.kind == "llm":
-            pace = written_per_s(facts, candidate) or 0.0
-            slow = f"slow: {pace:.1f} tokens/s" if pace < TOKENS_PER_S[facts.prefer] else ""
-        else:
-            seconds = read_s(facts, candidate)
-            slow = f"slow: {seconds:.1f} s" if seconds > READ_WITHIN_S[facts.prefer] else ""
-        if slow:
-            return slow
-    return "yes" if plan.has_voice or not can_speak else "without a voice"
+        return "no"
+    if part_of(facts, candidate).is_slow:
+        return "slow"
+    return "yes" if plan.has_voice or not can_speak else "text"
 
 
 def summary(plan: Plan) -> str:

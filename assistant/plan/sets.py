@@ -43,6 +43,9 @@ READ_WITHIN_S: dict[Prefer, float] = {"speed": 0.8, "balanced": 1.6, "quality": 
 RECOGNISER_PART = 0.4
 """What part of the board's speed in 32-bit numbers CTranslate2 reaches with 8-bit ones; measured, low."""
 
+FAST_ENOUGH, TOO_SLOW = 0, 1
+"""What stands first in the place of a part."""
+
 CONTEXTS = (8192, 4096, 2048, 1024, 512)
 
 
@@ -75,6 +78,11 @@ class Part(msgspec.Struct, frozen=True):
     need: Need
     context_tokens: int = 0
     kv_type: KvType = "f16"
+
+    @property
+    def is_slow(self) -> bool:
+        """Slower than is asked for; those stand behind all others."""
+        return self.place[:1] == (TOO_SLOW,)
 
 
 NO_VOICE = Part(None, (), Need(0, 0))
@@ -144,14 +152,14 @@ def _stt_parts(facts: Facts) -> Iterator[Part]:
 def _tts_parts(facts: Facts) -> Iterator[Part]:
     for number, candidate in enumerate(facts.tts):
         assert isinstance(candidate.shape, TtsShape)
-        yield Part(candidate, (0, number), tts_need(candidate.shape, candidate.weights_bytes))
+        yield Part(candidate, (FAST_ENOUGH, number), tts_need(candidate.shape, candidate.weights_bytes))
 
 
 def _place(number: int, pace: float | None, least: float) -> tuple[Any, ...]:
     """Those that are fast enough in the order of the list, then the others, the fastest first."""
     if pace is None or pace >= least:
-        return (0, number)
-    return (1, -pace)
+        return (FAST_ENOUGH, number)
+    return (TOO_SLOW, -pace)
 
 
 def written_per_s(facts: Facts, candidate: Candidate) -> float | None:
@@ -171,8 +179,8 @@ def read_s(facts: Facts, candidate: Candidate) -> float:
     return stt_operations(candidate.shape) / (RECOGNISER_PART * facts.speed.flops)
 
 
-def need_of(facts: Facts, candidate: Candidate) -> Need:
-    """The memory of `candidate`'s process, a language model's with as much context as is wanted."""
+def part_of(facts: Facts, candidate: Candidate) -> Part:
+    """`candidate` as it would run, a language model with as much context as is wanted."""
     alone = msgspec.structs.replace(facts, **{candidate.kind: (candidate,)})
     parts = {"llm": _llm_parts, "stt": _stt_parts, "tts": _tts_parts}[candidate.kind]
-    return next(parts(alone)).need
+    return next(parts(alone))

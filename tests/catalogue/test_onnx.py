@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-import tracemalloc
 from pathlib import Path
 
+import hostile
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,10 +47,7 @@ assert len(SMALL) < 128
 
 
 def read(content: bytes, folder: Path, size_bytes: int | None = None) -> onnx.OnnxHeader:
-    path = folder / "voice.onnx"
-    path.write_bytes(content)
-    if size_bytes is not None:
-        os.truncate(path, size_bytes)
+    path = hostile.put(folder / "voice.onnx", content, size_bytes)
     header = onnx.read_header(path)
     assert header.weights_bytes <= path.stat().st_size
     return header
@@ -108,15 +102,7 @@ def test_a_broken_or_hostile_file_is_refused(
     content: bytes, size_bytes: int | None, reason: str, tmp_path: Path
 ) -> None:
     """The large files are holes but for their header."""
-    tracemalloc.start()
-    try:
-        with pytest.raises(ModelError, match=re.escape(reason)) as refusal:
-            read(content, tmp_path, size_bytes)
-        _, peak_bytes = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert str(tmp_path / "voice.onnx") in str(refusal.value)
-    assert peak_bytes < 8 << 20
+    hostile.refused(lambda: read(content, tmp_path, size_bytes), tmp_path / "voice.onnx", reason)
 
 
 @pytest.mark.parametrize(
@@ -150,13 +136,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("base", [SMALL, REAL.read_bytes()], ids=["small", "real"])
 @given(data=st.data())
 def test_flipped_bytes(base: bytes, folder: Path, data: st.DataObject) -> None:
-    """A header comes of it or a sentence: any other error fails the test."""
-    broken = bytearray(base)
-    flips = st.lists(st.tuples(st.integers(0, len(base) - 1), st.integers(0, 255)), min_size=1, max_size=8)
-    for at, byte in data.draw(flips):
-        broken[at] = byte
-    with contextlib.suppress(ModelError):
-        read(bytes(broken), folder)
+    broken = data.draw(hostile.flipped(base))
+    hostile.withstood(lambda: read(broken, folder))
 
 
 @given(length=st.integers(0, REAL.stat().st_size - 100))
@@ -167,5 +148,4 @@ def test_a_file_cut_off_anywhere_is_refused(length: int, folder: Path) -> None:
 
 @given(content=st.binary(max_size=300))
 def test_random_bytes(content: bytes, folder: Path) -> None:
-    with contextlib.suppress(ModelError):
-        read(message(7, content) + content, folder)
+    hostile.withstood(lambda: read(message(7, content) + content, folder))

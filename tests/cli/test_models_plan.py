@@ -161,6 +161,32 @@ def test_the_plan_for_people(memory: str, called: str, tmp_path: Path) -> None:
     assert text.split("\nWhy not more:\n")[1].splitlines() == [f"  {reason}" for reason in tree["reasons"]]
 
 
+@pytest.mark.parametrize(
+    ("name", "board", "llm"),
+    [
+        ("pi4", "Raspberry Pi 4 Model B", "tinyllama-1.1b-chat-q5_k_m"),
+        ("Pi 5", "Raspberry Pi 5", "tinyllama-1.1b-chat-q8_0"),
+    ],
+)
+def test_another_board_at_its_own_speed(name: str, board: str, llm: str, tmp_path: Path, state: Path) -> None:
+    (state / FILE).unlink()
+    tree = json.loads(plan(tmp_path, "4G", "--board", name, "--json").stdout)
+    assert tree["board"] == {"name": board, "memory_bytes": 4 * GIB, "cores": 4}
+    assert tree["models"]["llm"]["name"] == llm
+    text = plan(tmp_path, "4G", "--board", name).stdout
+    assert text.startswith(f"{board} with 4 GB, 4 cores: the assistant may take ")
+    assert list(state.iterdir()) == []  # nothing was measured here
+
+
+def test_a_board_that_nobody_measured() -> None:
+    done = assistant("models", "plan", "--memory", "4G", "--board", "pi 9")
+    assert done.returncode == 2
+    assert done.stderr.endswith('argument --board: "pi 9" is not a board that was measured: pi4, pi5\n')
+    assert said(assistant("models", "plan", "--board", "pi4"), exit_code=2) == (
+        "`assistant models plan --board` needs to know the board's memory; add --memory 4G."
+    )
+
+
 def test_not_enough_is_said_at_once(tmp_path: Path) -> None:
     lines = plan(tmp_path, "100M", exit_code=1).stdout.splitlines()
     assert lines[0].startswith("A board with 100 MB ")

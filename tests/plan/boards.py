@@ -12,18 +12,19 @@ from assistant.board.speed import Speed
 from assistant.catalogue.read import Catalogue
 from assistant.config import CHECKOUT, Config
 from assistant.plan import planner
+from assistant.plan.boards import BOARDS
 from assistant.plan.sets import Facts
 
 TINY = CHECKOUT / "tests" / "models"
 TINY_CHAT = TINY / "tiny-chat-q8_0.gguf"
 
 PI_4, PI_5 = "Raspberry Pi 4 Model B", "Raspberry Pi 5"
-SPEEDS = {PI_4: Speed(4.7e9, 25e9), PI_5: Speed(12e9, 80e9)}
-FEATURES = {PI_4: frozenset[str](), PI_5: frozenset({"asimddp", "asimdhp"})}
+MEASURED = {board.name: board for board, _ in BOARDS.values()}
+SPEEDS = {board.name: speed for board, speed in BOARDS.values()}
 
 
 def board(name: str, gb: float) -> Board:
-    return Board(name, int(gb * GIB), gb, 4, "aarch64", FEATURES[name])
+    return msgspec.structs.replace(MEASURED[name], memory_bytes=int(gb * GIB), nominal_gb=gb)
 
 
 def facts_of(

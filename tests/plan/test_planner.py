@@ -14,7 +14,7 @@ from assistant.board.memory import MemoryGauge
 from assistant.board.recognise import GIB
 from assistant.board.speed import FILE, Kept
 from assistant.catalogue import locate
-from assistant.catalogue.read import read
+from assistant.catalogue.read import KINDS, read
 from assistant.config import Config, Llm, Models, Stt, Tts
 from assistant.errors import ModelError
 from assistant.plan import planner
@@ -244,5 +244,5 @@ def test_test_models_are_named_by_their_paths(tmp_path: Path) -> None:
     config = Config(models=Models(folder=str(tmp_path)))
     facts = gathered(config, tmp_path)
     applied = planner.apply(config, facts, select(facts))
-    for kind, model in (("stt", applied.stt.model), ("llm", applied.llm.model), ("tts", applied.tts.model)):
-        assert Path(model) == TINY / locate.TEST_NAMES[kind]  # type: ignore[index]
+    for kind in KINDS:
+        assert Path(getattr(applied, kind).model) == TINY / locate.TEST_NAMES[kind]

@@ -16,6 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     plan = actions.add_parser("plan", help="what runs on this board, or on another, and why")
     plan.add_argument("--memory", type=_memory_size, metavar="SIZE", help="of a board with so much: 4G, 512M")
+    plan.add_argument("--board", type=_board_name, metavar="NAME", help="with --memory: of a pi4 or a pi5")
     plan.add_argument("--json", action="store_true", help="for programs")
     pull = actions.add_parser("pull", help="fetch models", allow_abbrev=False)
     pull.add_argument("names", nargs="*", metavar="NAME", help="default: as --plan")
@@ -35,6 +36,12 @@ def _memory_size(text: str) -> int:
     from assistant.cli.models.plan import memory_size
 
     return memory_size(text)
+
+
+def _board_name(text: str) -> str:
+    from assistant.cli.models.plan import board_name
+
+    return board_name(text)
 
 
 def run(words: argparse.Namespace) -> int:
@@ -57,7 +64,11 @@ def run(words: argparse.Namespace) -> int:
             fits = partial(pull.misfit, facts, catalogue, folder)
             return pull.pull(entries, folder, words.allow_unverified, fits)
         case "plan":
-            return plan.show(config, words.memory, words.json)
+            if words.board and not words.memory:
+                raise ConfigError(
+                    "`assistant models plan --board` needs to know the board's memory; add --memory 4G."
+                )
+            return plan.show(config, words.memory, words.board, words.json)
         case "verify":
             return listing.verify(catalogue, folder)
         case "remove":

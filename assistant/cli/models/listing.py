@@ -16,7 +16,7 @@ from assistant.plan import planner
 from assistant.plan.candidates import of_entry
 from assistant.plan.prediction import MIB
 from assistant.plan.selection import select, summary, verdict
-from assistant.plan.sets import Facts, need_of
+from assistant.plan.sets import Facts, part_of
 
 SHORT_LICENCE = 10
 """Characters of a licence that stand in its row: the table is to fit a terminal of 80 columns."""
@@ -56,7 +56,6 @@ def table(catalogue: Catalogue, facts: Facts, planned: set[str], folder: Path) -
     notes: dict[str, int] = {}
     for entry in catalogue.models:
         candidate = of_entry(catalogue, entry, folder)
-        fits = verdict(facts, candidate).partition(":")[0]
         more = len(entry.languages) - 1
         licence = entry.licence if entry.commercial else f"{entry.licence}; never taken by auto"
         if len(licence) > SHORT_LICENCE:
@@ -66,8 +65,8 @@ def table(catalogue: Catalogue, facts: Facts, planned: set[str], folder: Path) -
                 "*" if entry.name in planned else "",
                 entry.name,
                 f"{entry.size_bytes / 1e6:.0f}",
-                f"{need_of(facts, candidate).peak_bytes / MIB:.0f}",
-                "text" if fits == "without a voice" else fits,
+                f"{part_of(facts, candidate).need.peak_bytes / MIB:.0f}",
+                verdict(facts, candidate),
                 _state(entry, folder),
                 f"{entry.languages[0]} +{more}" if more else entry.languages[0],
                 licence,

@@ -17,7 +17,8 @@ from assistant.config import Config
 from assistant.daemon.memory_watch import held_bytes, own_pids
 from assistant.errors import ModelError
 from assistant.plan import planner
-from assistant.plan.prediction import MIB
+from assistant.plan.boards import BOARDS
+from assistant.plan.reasons import mib
 from assistant.plan.selection import Plan, select, summary
 from assistant.plan.sets import Facts, written_per_s
 
@@ -32,16 +33,28 @@ def memory_size(text: str) -> int:
     return int(float(found[1]) * UNITS[found[2].upper()])
 
 
-def facts_here(config: Config, memory_bytes: int | None = None, *, only_on_disk: bool = False) -> Facts:
+def board_name(text: str) -> str:
+    """One of `BOARDS`, "Pi 4" as well."""
+    name = text.replace(" ", "").lower()
+    if name not in BOARDS:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a board that was measured: {", ".join(BOARDS)}')
+    return name
+
+
+def facts_here(
+    config: Config, memory_bytes: int | None = None, name: str | None = None, *, only_on_disk: bool = False
+) -> Facts:
     """What a plan rests on: for this board as it is now, or for one that is sold with `memory_bytes`.
 
-    What a running assistant of the same user holds already is counted as free.
+    The latter is as fast as this board, or is the one in `BOARDS` of that `name`.  What a running assistant
+    of the same user holds already is counted as free.
     """
     if memory_bytes is None:
         budget = planner.budget_bytes(MemoryGauge(), sum(map(held_bytes, own_pids())))
     else:
         budget = planner.budget_of_board(memory_bytes)
-    return planner.gather(config, budget, only_on_disk=only_on_disk)
+    board, speed = BOARDS[name] if name else (None, None)
+    return planner.gather(config, budget, only_on_disk=only_on_disk, board=board, speed=speed)
 
 
 def facts_anyway(config: Config) -> tuple[Facts, str]:
@@ -54,15 +67,15 @@ def facts_anyway(config: Config) -> tuple[Facts, str]:
         return facts_here(replace(config, **auto)), str(error)
 
 
-def show(config: Config, memory_bytes: int | None, as_json: bool) -> int:
-    """Print the plan; exit code 1 if nothing fits."""
-    board = recognise()
-    facts = facts_here(config, memory_bytes)
+def show(config: Config, memory_bytes: int | None, name: str | None, as_json: bool) -> int:
+    """Print the plan; exit code 1 if nothing fits.  The arguments are those of `facts_here`."""
+    board = BOARDS[name][0] if name else recognise()
+    facts = facts_here(config, memory_bytes, name)
     plan = select(facts)
     if as_json:
         print(json.dumps(as_tree(config, board, facts, plan, memory_bytes), indent=1))
     else:
-        _print(config, board, facts, plan, memory_bytes)
+        _print(config, board, facts, plan, _where(board, memory_bytes, name), memory_bytes)
         if plan.fits and memory_bytes is None:
             print(_on_disk(config, plan))
     return 0 if plan.fits else 1
@@ -108,13 +121,21 @@ def as_tree(
     }
 
 
-def _print(config: Config, board: Board, facts: Facts, plan: Plan, memory_bytes: int | None) -> None:
-    where = f"{board.name}, {board.cores} core{'s' if board.cores > 1 else ''}"
-    if memory_bytes is not None:
-        where = f"A board with {_sold(memory_bytes)} and the speed of this one ({where})"
+def _where(board: Board, memory_bytes: int | None, name: str | None) -> str:
+    cores = f"{board.cores} core{'s' if board.cores > 1 else ''}"
+    if memory_bytes is None:
+        return f"{board.name}, {cores}"
+    if name:
+        return f"{board.name} with {_sold(memory_bytes)}, {cores}"
+    return f"A board with {_sold(memory_bytes)} and the speed of this one ({board.name}, {cores})"
+
+
+def _print(
+    config: Config, board: Board, facts: Facts, plan: Plan, where: str, memory_bytes: int | None
+) -> None:
     limit = MemoryGauge().available().limited_by
     within = f", because of {limit}" if memory_bytes is None and limit != FREE else ""
-    print(f"{where}: the assistant may take {_mib(plan.budget_bytes)} MiB{within}.\n")
+    print(f"{where}: the assistant may take {mib(plan.budget_bytes)} MiB{within}.\n")
     if not plan.fits:
         print(f"{plan.reasons[0]}\n")
     _print_processes(plan)
@@ -122,7 +143,7 @@ def _print(config: Config, board: Board, facts: Facts, plan: Plan, memory_bytes:
         close = "Close other programs, take" if memory_bytes is None else "Take"
         print(f"\n{close} a board with more memory, or ask for smaller models in config.toml.")
         return
-    left = _mib(plan.budget_bytes - plan.total_bytes)
+    left = mib(plan.budget_bytes - plan.total_bytes)
     print(f"\n{left} MiB are left, as only one process at a time takes its most.")
     pace = written_per_s(facts, plan.llm)
     speed = "" if pace is None else f" and writes about {pace:.{0 if pace >= 10 else 1}f} tokens a second"
@@ -141,10 +162,8 @@ def _print_processes(plan: Plan) -> None:
     for name, need in plan.processes.items():
         model = getattr(plan, name, None)
         disk = "" if model is None else "yes" if model.on_disk else "no"
-        rows.append(
-            (name, model.name if model else "", disk, _mib(need.resting_bytes), _mib(need.peak_bytes))
-        )
-    rows.append(("in all", "", "", "", _mib(plan.total_bytes)))
+        rows.append((name, model.name if model else "", disk, mib(need.resting_bytes), mib(need.peak_bytes)))
+    rows.append(("in all", "", "", "", mib(plan.total_bytes)))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for process, model_name, disk, resting, peak in rows:
         print(
@@ -179,10 +198,6 @@ def _threads(config: Config, cores: int, plan: Plan) -> dict[str, int]:
         for kind in KINDS
         if getattr(plan, kind) is not None
     }
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / MIB:,.0f}"
 
 
 def _sold(memory_bytes: int) -> str:

@@ -13,9 +13,9 @@ from assistant.cli.models.progress import megabytes, shown
 from assistant.config import is_path
 from assistant.errors import NoRoomError
 from assistant.plan.candidates import of_entry
-from assistant.plan.prediction import MIB
+from assistant.plan.reasons import mib
 from assistant.plan.selection import select, verdict
-from assistant.plan.sets import Facts, need_of
+from assistant.plan.sets import Facts, part_of
 
 
 def wanted_by_plan(facts: Facts, catalogue: Catalogue) -> list[Entry]:
@@ -36,10 +36,10 @@ def wanted_by_plan(facts: Facts, catalogue: Catalogue) -> list[Entry]:
 def misfit(facts: Facts, catalogue: Catalogue, folder: Path, entry: Entry) -> str:
     """Why this board cannot run `entry`; "" if it can."""
     candidate = of_entry(catalogue, entry, folder)
-    if not verdict(facts, candidate).startswith("no"):
+    if verdict(facts, candidate) != "no":
         return ""
-    need_mib, there_mib = need_of(facts, candidate).peak_bytes / MIB, facts.budget_bytes / MIB
-    return f"it takes {need_mib:,.0f} MiB beside the rest, of {there_mib:,.0f} in all"
+    need = part_of(facts, candidate).need
+    return f"it takes {mib(need.peak_bytes)} MiB beside the rest, of {mib(facts.budget_bytes)} in all"
 
 
 def pull(

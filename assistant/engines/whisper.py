@@ -1,63 +1,37 @@
-"""Speech to text with faster-whisper.  The one file that imports it.
-
-A model is a folder in CTranslate2's form; nothing is ever looked up on the network.
-"""
+"""Speech to text with Whisper: a quick reading, and a careful one where that is doubtful."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import re
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from assistant.audio.formats import RATE_HZ
-from assistant.board.threads import threads
-from assistant.catalogue.locate import check
 from assistant.config import Stt
-from assistant.errors import ModelError, NoRoomError
-
-if TYPE_CHECKING:
-    from faster_whisper import WhisperModel
-    from faster_whisper.transcribe import Segment
-
-JSON_FILES = {
-    "config.json": "suppress_ids",
-    "tokenizer.json": "model",
-    "preprocessor_config.json": "feature_size",
-}
-"""The model's JSON files and a key that each must have."""
+from assistant.engines.whisper_judgement import (
+    TEMPERATURES,
+    Reading,
+    invented,
+    is_final,
+    is_sure,
+    likeliest,
+    most_tokens,
+)
+from assistant.engines.whisper_model import WhisperModel
 
 FULL_SCALE = 32_768
+
+FRAMES_PER_S = 100
 WINDOW_S = 30
-
-MOST_TOKENS = 222
-TOKENS_PER_S = 25
-"""What one window's text may have: half of Whisper's 448 tokens less its prompt, and less for a short
-utterance, so that a loop of repetitions in it ends soon.  English has 3 to 5 a second, some scripts 15."""
-
-TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-"""Tried in turn while the text is too improbable or too repetitive (Radford et al. 2022, section 4.5)."""
-
-NO_SPEECH = 0.6
-IMPROBABLE = -1.0
-REPETITIVE = 2.4
-"""The same paper's limits for no-speech probability, mean log-probability and compression ratio."""
-
-FASTEST_SPEECH = 40
-SLOWEST_SPEECH = 3
-"""Letters in a second of voice: people speak 10 to 25, and one word in seconds of "voice" was noise."""
-
-STOCK_PHRASE = re.compile(
-    r"you|(thank you|thanks)( very much| so much| for watching)?|bye( bye)?|okay|oh|so|the end"
-    r"|(please )?(like and )?subscribe|see you (next time|in the next video)|subtitles by .*"
-)
-"""What Whisper writes over silence and noise most often: the ends of the videos that it learnt from."""
+WINDOW_FRAMES = WINDOW_S * FRAMES_PER_S
+SHORTEST_FRAMES = 10 * FRAMES_PER_S
+MARGIN_FRAMES = 2 * FRAMES_PER_S
+"""A window is as long as the sound and the margin, but never less than the shortest.  Whisper learnt from
+windows of 30 s alone, and in one that is cut closer it says things twice."""
 
 
 class Heard(NamedTuple):
@@ -72,145 +46,74 @@ class Heard(NamedTuple):
 
 
 class WhisperEngine:
-    """One Whisper model, in 8-bit integers on the processor."""
+    """One recogniser."""
 
     def __init__(self, folder: Path, settings: Stt) -> None:
         """Load the model in `folder`.  Raises `ModelError`."""
-        check("stt", folder, "delete it and download it again")
-        _check_json(folder)
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, which faster_whisper does
-        from faster_whisper import WhisperModel
-
-        try:
-            self._model: WhisperModel = WhisperModel(
-                str(folder),
-                device="cpu",
-                compute_type="int8",
-                cpu_threads=settings.threads or threads("stt"),
-                local_files_only=True,
-            )
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(
-                f"The speech model {folder} is damaged, or is not Whisper ({_reason(error)}); "
-                "delete it and download it again."
-            ) from None
-        except MemoryError:
-            raise NoRoomError(
-                f"There is not enough memory for the speech model {folder}; choose a smaller one."
-            ) from None
-        tokens = self._model.hf_tokenizer.get_vocab()
-        self._language = language_of(self._model.model.is_multilingual, settings.language, tokens)
+        self._model = WhisperModel(folder, settings)
         self._beam_size = settings.beam_size
 
     def warm(self) -> None:
         """Read a second of nothing, so that the first utterance finds every weight in memory."""
-        for _ in self._segments(np.zeros(RATE_HZ, dtype=np.int16), TEMPERATURES[:1]):
-            pass
+        self._read_quickly(self._model.spectrum(np.zeros(RATE_HZ, dtype=np.float32)), most_tokens(1.0))
 
     def transcribe(self, pcm: npt.NDArray[np.int16], voiced_ms: int, cancelled: Callable[[], bool]) -> Heard:
         """The text of `pcm` (16 kHz, mono), of which `voiced_ms` sounded like a voice.
 
-        Asks `cancelled` before every window of 30 s; a cancelled reading has no text.
+        Asks `cancelled` before every attempt and every window of 30 s; a cancelled reading has no text.
         """
-        nothing = Heard("", self._language, 0.0)
+        nothing = Heard("", self._model.language, 0.0)
         if cancelled():
             return nothing
-        texts: list[str] = []
-        log_probabilities: list[tuple[float, int]] = []
-        for segment in self._segments(pcm, TEMPERATURES):
+        kept: list[Reading] = []
+        for reading in self._readings(np.divide(pcm, FULL_SCALE, dtype=np.float32), cancelled):
             if cancelled():
                 return nothing
-            if not invented(
-                segment.text,
-                segment.no_speech_prob,
-                segment.avg_logprob,
-                segment.compression_ratio,
-                voiced_ms,
-            ):
-                texts.append(segment.text)
-                log_probabilities.append((segment.avg_logprob, len(segment.tokens)))
-        if not texts:
+            if not invented(reading, voiced_ms):
+                kept.append(reading)
+        if not kept:
             return nothing
-        tokens = sum(count for _, count in log_probabilities)
-        mean = sum(value * count for value, count in log_probabilities) / tokens
-        return Heard("".join(texts).strip(), self._language, min(1.0, math.exp(mean)))
+        tokens = sum(reading.tokens for reading in kept)
+        mean = sum(reading.avg_logprob * reading.tokens for reading in kept) / tokens
+        text = "".join(reading.text for reading in kept).strip()
+        return Heard(text, self._model.language, min(1.0, math.exp(mean)))
 
-    def _segments(self, pcm: npt.NDArray[np.int16], temperatures: tuple[float, ...]) -> Iterator[Segment]:
-        duration_s = len(pcm) / RATE_HZ
-        tokens = min(MOST_TOKENS, int(TOKENS_PER_S * (1 + duration_s)))
-        segments, _ = self._model.transcribe(
-            pcm.astype(np.float32) / FULL_SCALE,
-            language=self._language,
-            beam_size=self._beam_size,
-            best_of=self._beam_size,
-            temperature=temperatures,
-            compression_ratio_threshold=REPETITIVE,
-            log_prob_threshold=IMPROBABLE,
-            no_speech_threshold=NO_SPEECH,
-            condition_on_previous_text=False,
-            # beyond one window, timestamps let the next begin where this one's last sentence ends
-            without_timestamps=duration_s <= WINDOW_S,
-            max_new_tokens=2 * tokens,  # CTranslate2 4.8 makes half as many as it is allowed
-            vad_filter=False,
+    def _readings(self, sound: npt.NDArray[np.float32], cancelled: Callable[[], bool]) -> Iterator[Reading]:
+        """What was read, piece by piece; less of it if cancelled."""
+        duration_s = len(sound) / RATE_HZ
+        if duration_s > WINDOW_S:
+            yield from self._model.windows(sound, self._beam_size)
+            return
+        limit = most_tokens(duration_s)
+        spectrum = self._model.spectrum(sound)
+        quick = self._read_quickly(spectrum, limit)
+        if is_sure(quick, limit):
+            yield quick
+        elif not cancelled():
+            yield from self._read_carefully(spectrum, limit, quick, cancelled)
+
+    def _read_quickly(self, spectrum: npt.NDArray[np.float32], limit: int) -> Reading:
+        return self._model.decode(
+            self._model.encode(spectrum, window_frames(spectrum.shape[1])), 1, 0.0, limit
         )
-        return iter(segments)
+
+    def _read_carefully(
+        self, spectrum: npt.NDArray[np.float32], limit: int, quick: Reading, cancelled: Callable[[], bool]
+    ) -> Iterator[Reading]:
+        """In the whole window, with the beam of the settings, at rising temperatures; none if cancelled."""
+        encoded = self._model.encode(spectrum, WINDOW_FRAMES)
+        tried = [quick]
+        for temperature in TEMPERATURES:
+            if cancelled():
+                return
+            reading = self._model.decode(encoded, self._beam_size, temperature, limit)
+            tried.append(reading)
+            if is_final(reading):
+                yield reading
+                return
+        yield likeliest(tried)
 
 
-def invented(
-    text: str, no_speech_prob: float, avg_logprob: float, compression_ratio: float, voiced_ms: int
-) -> bool:
-    """Whether the model made `text` up over silence or noise.
-
-    No sign is enough alone: people do say "Thank you.", mumble, and repeat themselves.  Each adds to the
-    doubt, and four points are too many: two full signs, or one and two halves.
-    """
-    letters = sum(character.isalnum() for character in text)
-    if not letters:
-        return True
-    voiced_s = max(voiced_ms, 1) / 1000
-    if voiced_ms < 100 or letters / voiced_s > FASTEST_SPEECH:
-        doubt = 2
-    else:
-        doubt = int(voiced_ms < 200 or letters / voiced_s < SLOWEST_SPEECH)
-    doubt += (no_speech_prob > NO_SPEECH / 2) + (no_speech_prob > NO_SPEECH)
-    doubt += (avg_logprob < IMPROBABLE * 0.6) + (avg_logprob < IMPROBABLE)
-    doubt += 2 * (compression_ratio > REPETITIVE) + 2 * _is_stock(text)
-    return doubt >= 4
-
-
-def _is_stock(text: str) -> bool:
-    """Whether `text` is nothing but stock phrases, in any number."""
-    sentences = re.split(r"[.!?,;\u2026]+(?:\s|$)", text.lower())
-    phrases = [" ".join(re.findall(r"\w+", sentence)) for sentence in sentences]
-    return all(STOCK_PHRASE.fullmatch(phrase) for phrase in phrases if phrase)
-
-
-def language_of(multilingual: bool, wanted: str, tokens: Container[str]) -> str:
-    """The language to read in: English if the model has no other, else `wanted`.  Raises `ModelError`."""
-    if not multilingual:
-        return "en"
-    if f"<|{wanted}|>" not in tokens:
-        raise ModelError(
-            f'The speech model does not know the language "{wanted}"; change stt.language or stt.model.'
-        )
-    return wanted
-
-
-def _check_json(folder: Path) -> None:
-    for name, key in JSON_FILES.items():
-        file = folder / name
-        try:
-            # the library takes a broken one for an empty one, or raises a bare Exception
-            usable = not file.exists() or key in dict(json.loads(file.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):
-            usable = False
-        except OSError as error:
-            raise ModelError(f"The speech model's {file} cannot be read: {error.strerror}.") from None
-        if not usable:
-            raise ModelError(
-                f"The speech model {folder} is damaged: {name}; delete it and download it again."
-            )
-
-
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(". ")
+def window_frames(sound_frames: int) -> int:
+    """How many frames of 10 ms to look at, 3000 at most, to read a sound of `sound_frames` quickly."""
+    return min(WINDOW_FRAMES, max(SHORTEST_FRAMES, sound_frames + MARGIN_FRAMES))

@@ -1,49 +1,84 @@
 #!/usr/bin/env bash
-# Sets the assistant up in this checkout: ./install.sh try · ./install.sh test
+# Installs the assistant as an appliance (sudo ./install.sh), or sets it up in this checkout (try, test).
 #
-# Everything lands in .venv, except the language model's engine: it is compiled for this very processor and kept as
-# a wheel in the user's cache, under a key that another processor, compiler or version does not share.
+# In a checkout everything lands in .venv, except the language model's engine: it is compiled for this very processor
+# and kept as a wheel in the user's cache, under a key that another processor, compiler or version does not share.
+# What the appliance needs beyond that stands in systemd/appliance.sh.
 
 set -Eeuo pipefail
 
 usage() {
     cat <<'END'
-Usage: ./install.sh try [--text] [arguments of assistant]
+Usage: sudo ./install.sh [--models DIR] [--kiosk]
+       sudo ./install.sh uninstall [--purge]
+       ./install.sh try [--text] [arguments of assistant]
        ./install.sh test
 
-  try    sets everything up in .venv, fetches the models if the network gives them, and starts the assistant:
-         speaking and listening where there is a microphone, typing otherwise or with --text
-  test   sets up the development environment and runs all checks and tests
+  (nothing)  installs the assistant in /opt/assistant, so that it starts with the machine, or updates it there;
+             --models DIR takes the models from a folder, such as a USB stick's, where there is no network;
+             --kiosk prepares a machine that nobody logs in to: hardware watchdog, few writes to the SD card
+  uninstall  takes away what was installed, but for /etc/assistant and the models; --purge takes these away, too
+  try        sets everything up in .venv, fetches the models if the network gives them, and starts the assistant:
+             speaking and listening where there is a microphone, typing otherwise or with --text
+  test       sets up the development environment and runs all checks and tests
 
-Both need root only for missing system packages, and then ask for it through sudo.
-Installing the assistant as an appliance that starts with the machine (sudo ./install.sh) is not there yet.
+try and test need root only for missing system packages, and then ask for it through sudo.
 END
 }
 
+wrong() { # wrong SENTENCE: a mistake on the command line
+    echo "install.sh: $1" >&2
+    usage >&2
+    exit 2
+}
+
 root=$(cd "$(dirname "$0")" && pwd -P)
-mode=${1-}
-case $mode in
-    try | test) shift ;;
+mode=appliance again="sudo ./install.sh"
+models_from="" kiosk="" purge=""
+case ${1-} in
     -h | --help) usage && exit 0 ;;
-    *)
-        if (($#)); then
-            echo "install.sh: there is no '$mode'; say try or test." >&2
-        else
-            echo "install.sh: say what to do: try or test." >&2
-        fi
-        usage >&2
-        exit 2
-        ;;
+    try | test) mode=$1 again="./install.sh $1" && shift ;;
+    uninstall) mode=$1 again="sudo ./install.sh uninstall" && shift ;;
 esac
+if [[ $mode == appliance || $mode == uninstall ]]; then
+    while (($#)); do
+        case $mode:$1 in
+            appliance:--models)
+                [[ -d ${2-} ]] || wrong "--models needs a folder that is there, and '${2-}' is none."
+                models_from=$(cd "$2" && pwd -P) && shift
+                ;;
+            appliance:--kiosk) kiosk=yes ;;
+            uninstall:--purge) purge=yes ;;
+            uninstall:*) wrong "uninstall knows no '$1'; there is only --purge." ;;
+            *) wrong "there is no '$1'; say try, test or uninstall, or nothing to install the appliance." ;;
+        esac
+        shift
+    done
+    if ((EUID != 0)); then
+        echo "install.sh: only root can do this; run $again (or ./install.sh try, which needs no root)." >&2
+        exit 2
+    fi
+    umask 022
+    HOME=$(getent passwd 0 | cut -d: -f6) # sudo may have kept that of the person
+fi
 
 : "${HOME:=$(getent passwd "$(id -u)" | cut -d: -f6)}"
 export HOME PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore PYTHONUTF8=1
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/assistant
-log=$cache/install-$mode.log
 venv=$root/.venv
-scratch=
+scratch=""
 steps=6
+locked=$root
+# shellcheck source=systemd/appliance.sh
+source "$root/systemd/appliance.sh"
+if [[ $mode == appliance || $mode == uninstall ]]; then
+    cache=/var/cache/assistant
+    locked=$prefix
+    steps=10
+fi
+log=$cache/install-$mode.log
 step=0
+real_models=""
 title="start"
 step_began_s=0
 log_offset_bytes=0
@@ -159,8 +194,9 @@ apt_install() { # apt_install NAME…: 0 if they are installed now
         # Without a terminal nobody can type a password: -n then fails instead of waiting.
         if [[ -t 2 ]]; then as_root=(sudo); else as_root=(sudo -n); fi
     fi
-    run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q update &&
-        run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "$@"
+    # A machine that has just started may be at its own updates: wait for these.
+    local -a apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600)
+    run "${apt[@]}" update && run "${apt[@]}" install --no-install-recommends "$@"
 }
 
 system_packages() {
@@ -178,10 +214,10 @@ system_packages() {
         local command="apt-get install ${missing[*]}"
         if ((EUID != 0)) && ! command -v sudo >/dev/null; then
             fail "these system packages are missing and there is no sudo: ${missing[*]}" \
-                "run \"$command\" as root, then ./install.sh $mode again"
+                "run \"$command\" as root, then $again again"
         fi
         say "installing ${missing[*]}"
-        apt_install "${missing[@]}" || fail "$(reason)" "run \"sudo $command\" yourself, then ./install.sh $mode again"
+        apt_install "${missing[@]}" || fail "$(reason)" "run \"sudo $command\" yourself, then $again again"
     fi
     mapfile -t missing < <(missing_packages "${wished[@]}")
     if ((${#missing[@]})); then
@@ -197,16 +233,16 @@ python_environment() {
     begin "Python environment"
     local python
     python=$(usable_python) || fail "no Python 3.11, 3.12 or 3.13 with the venv module was found" \
-        "install one (on Debian: apt-get install python3-venv), then ./install.sh $mode again"
+        "install one (on Debian: apt-get install python3-venv), then $again again"
     # A venv holds absolute paths: one that was moved here, or whose Python has gone, is made anew.
     if [[ -e $venv ]] && ! { "$venv/bin/python" -c 'import pip' && grep -qF "$venv" "$venv/bin/activate"; } &>>"$log"; then
-        say ".venv is from elsewhere or broken; making a new one"
+        say "$venv is from elsewhere or broken; making a new one"
         rm -rf "$venv"
     fi
     if [[ ! -e $venv ]]; then
-        run "$python" -m venv "$venv" || fail "$(reason)" "remove $venv, then ./install.sh $mode again"
+        run "$python" -m venv "$venv" || fail "$(reason)" "remove $venv, then $again again"
     fi
-    done_in "$("$venv/bin/python" --version) in .venv"
+    done_in "$("$venv/bin/python" --version) in $venv"
 }
 
 processor() { # what decides which instructions a native build may use; other lines (clock rate, …) change by the minute
@@ -242,15 +278,20 @@ parallel_jobs() { # by cores, and by memory: a file of llama.cpp takes up to 700
 
 llama_version() { sed -n 's/^ *"llama-cpp-python==\([0-9.]*\)".*/\1/p' "$root/pyproject.toml"; }
 
-wheel_key() {
+wheel_key() { # wheel_key PYTHON: stands for everything that the compiled engine depends on
     {
         llama_version
         cmake_options
-        "$venv/bin/python" -c 'import sys; print("cp%d%d" % sys.version_info[:2])'
+        "$1" -c 'import sys; print("cp%d%d" % sys.version_info[:2])'
         uname -m
         processor
         "${CXX:-c++}" --version 2>/dev/null || true
     } | sha256sum | cut -c1-16
+}
+
+is_whole() { # is_whole WHEEL: whether it is there, as a zip without a damaged file
+    [[ -f $1 ]] && "$venv/bin/python" -c 'import sys, zipfile; sys.exit(zipfile.ZipFile(sys.argv[1]).testzip() is not None)' \
+        "$1" &>>"$log"
 }
 
 llama_engine() { # llama_engine KEY: compiles llama-cpp-python unless the cache has it, and installs it
@@ -261,7 +302,11 @@ llama_engine() { # llama_engine KEY: compiles llama-cpp-python unless the cache 
         done_in "there"
         return
     fi
+    # A run that broke off, or a power cut, may have left half of it.
+    if ! is_whole "$wheels"/llama_cpp_python-"$version"-*.whl; then rm -rf "$wheels"; fi
+    if [[ $mode == appliance ]]; then take_wheel_of_user "$1"; fi
     if ! compgen -G "$wheels/llama_cpp_python-$version-*.whl" >/dev/null; then
+        if [[ $mode == appliance ]]; then swap_on; fi
         jobs=$(parallel_jobs)
         say "compiling $version with $jobs job(s): some minutes on a PC, up to half an hour on a Raspberry Pi 4"
         # Not in /tmp: that lies in memory on Debian 13, and the build needs half a gigabyte.
@@ -272,16 +317,17 @@ llama_engine() { # llama_engine KEY: compiles llama-cpp-python unless the cache 
             export CMAKE_ARGS
             run "$venv/bin/python" -m pip wheel -v --no-deps --no-cache-dir --no-binary llama-cpp-python \
                 --wheel-dir "$scratch/wheel" "llama-cpp-python==$version"
-        ) || fail "$(reason)" "mend that, then ./install.sh $mode again"
+        ) || fail "$(reason)" "mend that, then $again again"
         mkdir -p "$cache/wheels"
         rm -rf "$wheels"
         mv "$scratch/wheel" "$wheels"
         rm -rf "$scratch"
+        if [[ $mode == appliance ]]; then swap_off; fi
     else
         say "compiled before for this processor: $wheels"
     fi
     run "$venv/bin/python" -m pip install --no-deps --force-reinstall "$wheels"/llama_cpp_python-"$version"-*.whl ||
-        fail "$(reason)" "remove $wheels, then ./install.sh $mode again"
+        fail "$(reason)" "remove $wheels, then $again again"
     echo "$1" >"$venv/.llama"
     done_in "installed"
 }
@@ -295,12 +341,12 @@ libraries() { # libraries KEY: the project itself and what it needs, if pyprojec
         done_in "there"
         return
     fi
-    run "$venv/bin/python" -m pip install -e "$what" || fail "$(reason)" "mend that, then ./install.sh $mode again"
+    run "$venv/bin/python" -m pip install -e "$what" || fail "$(reason)" "mend that, then $again again"
     echo "$stamp" >"$venv/.installed-$mode"
     done_in "installed"
 }
 
-# ---------------------------------------------------------------- try
+# ---------------------------------------------------------------- try, and the appliance
 
 models_there() { # whether real models are on disk, of which a plan for this board can be made
     "$venv/bin/python" - "$config" <<'END' >>"$log" 2>&1
@@ -333,16 +379,27 @@ END
 models() {
     begin "Models"
     local why serve="the small test models serve"
+    if [[ -n $models_from ]]; then
+        say "copying from $models_from"
+        free_memory
+        "$venv/bin/assistant" --config "$config" models import "$models_from" 2> >(tee -a "$log" >&2) ||
+            fail "not every model in $models_from could be copied" "mend what is said above, then $again again"
+    fi
     if models_there; then
+        real_models=yes
         done_in "there"
         return
+    elif [[ -n $models_from ]]; then
+        why="What lies in $models_from is not enough for this board"
+        serve="for what is missing the small test models serve"
     elif ! hub_answers; then
         why="The network does not give the models"
-    elif "$venv/bin/assistant" ${config:+--config "$config"} models pull 2> >(tee -a "$log" >&2); then
+    elif free_memory && "$venv/bin/assistant" ${config:+--config "$config"} models pull 2> >(tee -a "$log" >&2); then
+        real_models=yes
         done_in "fetched"
         return
     else
-        why="Not all models could be fetched (./install.sh try goes on where it stopped)"
+        why="Not all models could be fetched ($again goes on where it stopped)"
         serve="for those the small test models serve"
     fi
     say "$why; $serve:"
@@ -427,11 +484,16 @@ checks() {
     check "mypy" "$venv/bin/mypy"
     check "lint-imports" "$venv/bin/lint-imports"
     if command -v shellcheck >/dev/null; then
-        check "shellcheck" shellcheck install.sh .ci/run
+        check "shellcheck" shellcheck -x install.sh systemd/appliance.sh tests/appliance/rootfs.sh .ci/run
     else
         say "shellcheck   skipped: it is not installed"
     fi
     check "pytest" "$venv/bin/python" -m pytest -q
+    if ((EUID == 0)); then
+        check "appliance" "$venv/bin/python" -m pytest -q -m appliance tests/appliance
+    else
+        say "appliance    skipped: only root can boot a machine; sudo .venv/bin/python -m pytest -m appliance tests/appliance"
+    fi
     done_in "done"
 }
 
@@ -474,30 +536,38 @@ main_job() {
 
 # ---------------------------------------------------------------- main
 
-if [[ -n ${SUDO_USER-} && $EUID == 0 ]]; then
-    echo "install.sh: run ./install.sh $mode without sudo; it asks for it where it needs it." >&2
+if [[ -n ${SUDO_USER-} && $EUID == 0 && $mode != appliance && $mode != uninstall ]]; then
+    echo "install.sh: run $again without sudo; it asks for it where it needs it." >&2
     exit 2
 fi
-if ! mkdir -p "$cache" || ! : >"$log"; then
+if [[ $mode == uninstall ]]; then
+    uninstall
+    exit 0
+fi
+if ! mkdir -p "$cache" "$locked" || ! : >"$log"; then
     echo "install.sh: $cache cannot be written; make it writable or set XDG_CACHE_HOME to a folder that is." >&2
     exit 1
 fi
 # Nothing but the assistant may read what is piped in: keep standard input aside for it.
 { exec 3<&0; } 2>/dev/null || exec 3</dev/null
 exec </dev/null
-exec 9<"$root"
+exec 9<"$locked"
 if ! flock -n 9; then
-    echo "install.sh: another ./install.sh is at work in $root; wait for it." >&2
+    echo "install.sh: another ./install.sh is at work in $locked; wait for it." >&2
     exit 1
 fi
-trap 'rm -rf ${scratch:+"$scratch"}' EXIT
-trap 'echo; echo "install.sh: stopped in step $step ($title); ./install.sh $mode goes on from there." >&2; exit 130' INT TERM
+trap 'rm -rf ${scratch:+"$scratch"}; [[ $mode != appliance ]] || leave' EXIT
+trap 'echo; echo "install.sh: stopped in step $step ($title); $again goes on from there." >&2; exit 130' INT TERM
 trap 'echo "install.sh: step $step ($title) broke off in line $LINENO; the full output is in $log." >&2' ERR
 
 check_machine
+if [[ $mode == appliance ]]; then
+    install_appliance
+    exit 0
+fi
 system_packages
 python_environment
-key=$(wheel_key)
+key=$(wheel_key "$venv/bin/python")
 llama_engine "$key"
 libraries "$key"
 if [[ $mode == try ]]; then

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from assistant.version import __version__
+
 if TYPE_CHECKING:
     from assistant.client import Assistant
 
-__all__ = ["Assistant"]
-__version__ = "0.1.0"
+__all__ = ["Assistant", "__version__"]
 
 
 def __getattr__(name: str) -> object:

@@ -21,6 +21,12 @@ from assistant.errors import ConfigError
 CHECKOUT = Path(__file__).resolve().parent.parent
 """The folder that holds config.toml, models/ and tests/ in a checkout."""
 
+SOUNDS_FOLDER = CHECKOUT / "sounds"
+"""Where the installer has the sounds of faults made."""
+
+BOOT_PLACES = (Path("/boot/firmware/assistant.toml"), Path("/boot/assistant.toml"))
+"""On the partition of the card that every PC can read: of Raspberry Pi OS since Debian 12, and before."""
+
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=60_000)]
 Threads = Annotated[int, msgspec.Meta(ge=0, le=64)]
 Prefer = Literal["speed", "balanced", "quality"]
@@ -78,6 +84,11 @@ class Tts(Section, frozen=True):
     threads: Threads = 0
 
 
+class Sounds(Section, frozen=True):
+    earcons: bool = True
+    faults: bool = True
+
+
 class Daemon(Section, frozen=True):
     socket: str = "auto"
     question_ttl_s: Annotated[int, msgspec.Meta(ge=1, le=3_600)] = 60
@@ -104,6 +115,7 @@ class Config(Section, frozen=True):
     stt: Stt = Stt()
     llm: Llm = Llm()
     tts: Tts = Tts()
+    sounds: Sounds = Sounds()
     plan: Plan = Plan()
     models: Models = Models()
     daemon: Daemon = Daemon()
@@ -111,17 +123,37 @@ class Config(Section, frozen=True):
 
 
 def load(path: Path | None = None) -> Config:
-    """The configuration in `path`, or in the first of `places()` that exists, or the defaults.
+    """The configuration in `path`, else in `layers()`, completed by the defaults.
 
-    Paths inside the file are relative to the folder that it stands in.  Raises `ConfigError`.
+    Paths inside a file are relative to the folder that it stands in.  Raises `ConfigError`.
     """
-    if path is None:
-        path = next((place for place in places() if os.path.isfile(place)), None)
-        if path is None:
-            return Config()
+    config = Config()
+    for layer in layers() if path is None else (path,):
+        config = parse(_read(layer), layer, config)
+    return config
+
+
+def layers() -> tuple[Path, ...]:
+    """The files that are read without --config: the first of `places()` that exists.
+
+    Unless that is the user's own, what stands on the boot partition goes before it, key by key: a board
+    without a screen is set up on a PC that its card is in.
+    """
+    found = [place for place in places() if os.path.isfile(place)][:1]
+    if found and found[0] == _users_place():
+        return tuple(found)
+    return (*found, *[place for place in BOOT_PLACES if os.path.isfile(place)][:1])
+
+
+def origin(section: str, key: str) -> Path | None:
+    """The file of `layers()` that says what a key is; None where none does.  Raises `ConfigError`."""
+    return next((path for path in reversed(layers()) if key in _read(path).get(section, {})), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         # utf-8-sig: a file saved by an editor of another system may begin with a byte order mark
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"There is no configuration file {path}; check the name behind --config.") from None
     except OSError as error:
@@ -134,29 +166,43 @@ def load(path: Path | None = None) -> Config:
         raise ConfigError(
             f"The configuration file {path} cannot be read: it makes no sense as TOML."
         ) from None
-    return parse(document, path)
 
 
-def parse(document: dict[str, Any], path: Path) -> Config:
-    """`document`, as TOML reads it from `path`, as a `Config`.  Raises `ConfigError`."""
+def parse(document: dict[str, Any], path: Path, base: Config = Config()) -> Config:  # noqa: B008 - frozen
+    """`base` with what `document`, as TOML reads it from `path`, says otherwise.  Raises `ConfigError`."""
     _refuse_unknown_keys(document, path)
     _refuse_nul(document, path)
     try:
-        config = msgspec.convert(document, Config)
+        own = _with_absolute_paths(msgspec.convert(document, Config), path.resolve().parent)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {_sentence(error, document)}") from None
+    config = _over(base, own, document)
     if config.llm.max_tokens > config.llm.context_tokens // 2:
         raise ConfigError(
             f"{path}: llm.max_tokens ({config.llm.max_tokens}) leaves less than half for the conversation of "
             f"llm.context_tokens ({config.llm.context_tokens}); make it smaller."
         )
-    return _with_absolute_paths(config, path.resolve().parent)
+    return config
+
+
+def _over(base: Config, own: Config, document: dict[str, Any]) -> Config:
+    """`base` with the values of `own` for the keys that `document` has."""
+    replace = msgspec.structs.replace
+    sections = {
+        name: replace(getattr(base, name), **{key: getattr(getattr(own, name), key) for key in section})
+        for name, section in document.items()
+    }
+    return replace(base, **sections)
 
 
 def places() -> tuple[Path, ...]:
     """Where config.toml is looked for without --config: the user's, the system's, the checkout's."""
+    return (_users_place(), Path("/etc/assistant/config.toml"), CHECKOUT / "config.toml")
+
+
+def _users_place() -> Path:
     home = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))
-    return (home / "assistant" / "config.toml", Path("/etc/assistant/config.toml"), CHECKOUT / "config.toml")
+    return home / "assistant" / "config.toml"
 
 
 def is_path(name: str) -> bool:

@@ -13,6 +13,8 @@ import msgspec
 
 Stage = Literal["vad", "stt", "llm", "tts"]
 STAGES: tuple[Stage, ...] = ("vad", "stt", "llm", "tts")
+Earcon = Literal["ready", "listening", "thinking", "error"]
+Fault = Literal["microphone", "speaker", "model", "memory", "hot", "power", "crash", "config"]
 
 
 class Message(msgspec.Struct, frozen=True, tag=True):
@@ -77,6 +79,19 @@ class SpeechDropped(Message, frozen=True):
 
 class MicrophoneEnded(Message, frozen=True):
     """A recorded microphone has no more sound."""
+
+
+class MicrophoneLevel(Message, frozen=True):
+    """How loud the last second was: effective value and peak, in dB below the largest sample that there is.
+
+    `frames` came in it, the last one at `at_s`; `lost_frames` are missing between them.
+    """
+
+    rms_dbfs: float
+    peak_dbfs: float
+    frames: int
+    lost_frames: int
+    at_s: float
 
 
 # ---------------------------------------------------------------- stt
@@ -165,6 +180,19 @@ class Speech(Message, frozen=True):
     last: bool
 
 
+class PlayEarcon(Message, frozen=True):
+    """To tts: play this short sound now, or not at all."""
+
+    name: Earcon
+
+
+class EarconStarted(Message, frozen=True):
+    """An earcon's first audible sample was played; vad is not to hear it."""
+
+    at_s: float
+    duration_ms: int
+
+
 # ---------------------------------------------------------------- any stage
 
 
@@ -196,12 +224,15 @@ class NextTurn(Message, frozen=True):
     settled: int = 0
 
 
+Outcome = Literal["answered", "nothing", "cancelled", "failed"]
+
+
 class TurnFinished(Message, frozen=True):
     """The turn is over; `failure` says why it was not answered, or is empty."""
 
     turn: int
     at_s: float
-    outcome: Literal["answered", "nothing", "cancelled", "failed"]
+    outcome: Outcome
     failure: str = ""
 
 
@@ -239,6 +270,10 @@ class StopTurn(Message, frozen=True):
     turn: int
 
 
+class StatusWanted(Message, frozen=True):
+    """The client wants to know how the daemon is; it gets a `Status`."""
+
+
 class TurnAccepted(Message, frozen=True):
     """The daemon took the client's request as this turn."""
 
@@ -248,13 +283,88 @@ class TurnAccepted(Message, frozen=True):
 class StageState(Message, frozen=True):
     """A stage's worker is loading, ready, or gone; `detail` is a sentence for a person, or empty.
 
-    `no_room` says that it could not get the memory that it needs.
+    `fault` is what is wrong when it cannot work at all.
     """
 
     stage: Stage
     state: Literal["starting", "ready", "gone"]
     detail: str = ""
-    no_room: bool = False
+    fault: Fault | None = None
+
+
+class StageStatus(msgspec.Struct, frozen=True):
+    """How a stage is.  `pid` is 0 without a worker, `model` empty where the stage has none.
+
+    `wanted` says that it should run at all times, else it starts when it is first needed.  `restarts` counts
+    the workers that died since the daemon started.  Of its queue `waiting` messages wait, and `in_work` are
+    with the worker.  `predicted_bytes` is the plan's, at most; 0 without a plan.
+    """
+
+    stage: Stage
+    state: Literal["starting", "ready", "gone"]
+    detail: str
+    fault: Fault | None
+    wanted: bool
+    pid: int
+    restarts: int
+    waiting: int
+    in_work: int
+    held_bytes: int
+    predicted_bytes: int
+    model: str
+
+    @property
+    def hinders(self) -> bool:
+        """Whether it keeps the assistant from doing all that it should."""
+        return self.state != "ready" and (self.wanted or bool(self.detail))
+
+
+class PlanStatus(msgspec.Struct, frozen=True):
+    """The plan in force; `predicted_bytes` is what all processes take together, at most."""
+
+    has_voice: bool
+    fits: bool
+    context_tokens: int
+    kv_type: str
+    predicted_bytes: int
+    budget_bytes: int
+
+
+class TurnStatus(msgspec.Struct, frozen=True):
+    """A turn that is over.  What did not happen is None, `speech_s` also where a client asked.
+
+    The other seconds count from the end of speech, or from when the client's request was taken.
+    """
+
+    turn: int
+    outcome: Outcome
+    finished_at_s: float
+    speech_s: float | None
+    transcript_s: float | None
+    first_token_s: float | None
+    first_sound_s: float | None
+    done_s: float
+
+
+class Status(Message, frozen=True):
+    """How the daemon is at `at_s`, and what it does; `held_bytes` is its memory and its workers'.
+
+    "deaf" is an assistant that cannot listen, "faulty" one of which another stage cannot work, and "starting"
+    one of which a stage is not ready yet.
+    """
+
+    version: str
+    pid: int
+    started_at_s: float
+    at_s: float
+    state: Literal["starting", "idle", "listening", "thinking", "speaking", "deaf", "faulty"]
+    stages: tuple[StageStatus, ...]
+    plan: PlanStatus | None
+    held_bytes: int
+    available_bytes: int
+    limited_by: str
+    microphone: MicrophoneLevel | None
+    turns: tuple[TurnStatus, ...]
 
 
 AnyMessage = (
@@ -264,6 +374,7 @@ AnyMessage = (
     | TurnEnded
     | SpeechDropped
     | MicrophoneEnded
+    | MicrophoneLevel
     | Transcript
     | Question
     | Token
@@ -271,6 +382,8 @@ AnyMessage = (
     | PlaybackStarted
     | Spoken
     | Speech
+    | PlayEarcon
+    | EarconStarted
     | Failure
     | Cancel
     | NextTurn
@@ -280,6 +393,8 @@ AnyMessage = (
     | Recognise
     | ForgetConversation
     | StopTurn
+    | StatusWanted
     | TurnAccepted
     | StageState
+    | Status
 )

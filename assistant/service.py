@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
+import os
 import signal
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from types import FrameType
 
@@ -70,10 +73,47 @@ def ignore_sigint() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
+"""Of the journal (sd-daemon(3), syslog(3)), for what is at least as grave as the level; the gravest first."""
+
+
 def log_to_stderr(level: str, name: str) -> None:
-    """One line per event, the process's name first; systemd adds the time."""
-    logging.basicConfig(stream=sys.stderr, format=f"{name}: %(levelname)s: %(message)s", force=True)
+    """One line per event, the process's name first; in the journal, which has it, the priority."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(f"{name}: %(levelname)s: %(message)s"))
+    if in_journal():
+        handler.setFormatter(JournalFormatter())
+        sys.excepthook = lambda kind, error, trace: logging.critical(
+            "ended by a defect", exc_info=(kind, error, trace)
+        )
+    logging.basicConfig(handlers=[handler], force=True)
     log_from(level)
+
+
+class JournalFormatter(logging.Formatter):
+    """Each line with its priority: a traceback is several entries of the journal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return with_priority(super().format(record), record.levelno)
+
+
+def with_priority(text: str, level: int) -> str:
+    """`text` as systemd reads it where `SyslogLevelPrefix=` is on, its default."""
+    priority = next((number for least, number in PRIORITIES.items() if level >= least), 7)
+    return "\n".join(f"<{priority}>{line}" for line in text.split("\n"))
+
+
+def as_error(sentence: str) -> str:
+    """`sentence` as standard error takes it: in the journal with its priority."""
+    return with_priority(sentence, logging.ERROR) if in_journal() else sentence
+
+
+def in_journal() -> bool:
+    """Whether standard error is the journal's (JOURNAL_STREAM of systemd.exec(5))."""
+    with contextlib.suppress(OSError):
+        stderr = os.fstat(2)
+        return os.environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
+    return False
 
 
 def log_from(level: str) -> None:
@@ -83,3 +123,63 @@ def log_from(level: str) -> None:
     """
     for logger, least in ((logging.root, logging.WARNING), (logging.getLogger("assistant"), logging.DEBUG)):
         logger.setLevel(max(least, logging.getLevelNamesMapping()[level.upper()]))
+
+
+FIRST_FD = 3
+"""Where systemd passes sockets from on (SD_LISTEN_FDS_START of sd_listen_fds(3))."""
+
+
+class Systemd:
+    """What a service tells systemd (sd_notify(3)), and gets from it; does nothing elsewhere."""
+
+    def __init__(self) -> None:
+        address = os.environ.get("NOTIFY_SOCKET", "")
+        # a name that begins with "@" is abstract: it has no file
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        is_watched = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        watched_us = int(os.environ.get("WATCHDOG_USEC", "0")) if is_watched else 0
+        self._feed_every_s = watched_us / 1e6 / 4
+        self._fed_s = float("-inf")
+        self._status = ""
+
+    def ready(self) -> None:
+        """All is loaded: what waits for this service may start."""
+        self._send("READY=1")
+
+    def starts_later(self, seconds: float) -> None:
+        """It will not be ready within the unit's time to start, but is not stuck; good for so long."""
+        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+
+    def status(self, text: str) -> None:
+        """What `systemctl status` shows, one line."""
+        if text != self._status:
+            self._status = text
+            self._send(f"STATUS={text}")
+
+    def alive(self) -> None:
+        """Feed the watchdog: work is possible.  Cheap; for every turn of a work loop."""
+        now_s = time.monotonic()
+        if self._feed_every_s and now_s - self._fed_s >= self._feed_every_s:
+            self._fed_s = now_s
+            self._send("WATCHDOG=1")
+
+    def stopping(self) -> None:
+        """The service is about to end."""
+        self._send("STOPPING=1")
+
+    def sockets(self) -> list[socket.socket]:
+        """The listening sockets that were passed to this process."""
+        if os.environ.get("LISTEN_PID") != str(os.getpid()):
+            return []
+        count = int(os.environ.get("LISTEN_FDS", "0"))
+        return [socket.socket(fileno=number) for number in range(FIRST_FD, FIRST_FD + count)]
+
+    def _send(self, text: str) -> None:
+        if not self._address:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, contextlib.suppress(OSError):
+            sender.sendto(text.encode(), self._address)
+
+
+systemd = Systemd()
+"""This process's."""

@@ -142,6 +142,165 @@ def test_without_a_runtime_folder_one_is_made_that_nobody_else_can_enter(
         configuration.runtime_folder()
 
 
+# ---------------------------------------------------------------- one file over another
+
+
+class Places:
+    """The files of a board, none of which is there yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self.own = folder / "home" / "assistant" / "config.toml"
+        self.system = folder / "etc" / "config.toml"
+        self.checkout = folder / "checkout" / "config.toml"
+        self.boot = folder / "boot" / "firmware" / "assistant.toml"
+        self.old_boot = folder / "boot" / "assistant.toml"
+
+    def write(self, **files: str) -> None:
+        for name, text in files.items():
+            path: Path = getattr(self, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+    found = Places(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(configuration, "places", lambda: (found.own, found.system, found.checkout))
+    monkeypatch.setattr(configuration, "BOOT_PLACES", (found.boot, found.old_boot))
+    return found
+
+
+SEED = "[llm]\nseed = {}\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "read"),
+    [
+        ([], []),
+        (["system"], ["system"]),
+        (["boot"], ["boot"]),
+        (["old_boot"], ["old_boot"]),
+        (["boot", "old_boot"], ["boot"]),
+        (["system", "boot"], ["system", "boot"]),
+        (["checkout", "old_boot"], ["checkout", "old_boot"]),
+        (["system", "checkout", "boot", "old_boot"], ["system", "boot"]),
+        (["own"], ["own"]),
+        (["own", "system", "checkout", "boot", "old_boot"], ["own"]),
+    ],
+)
+def test_which_files_are_read(board: Places, files: list[str], read: list[str]) -> None:
+    """A user's own stands alone; of a board's, the one on the boot partition goes before the other."""
+    board.write(**{name: SEED.format(number) for number, name in enumerate(files)})
+    assert [*configuration.layers()] == [getattr(board, name) for name in read]
+    assert load().llm.seed == (files.index(read[-1]) if read else -1)
+
+
+def test_a_folder_in_the_place_of_a_file_is_none(board: Places) -> None:
+    board.boot.mkdir(parents=True)
+    board.own.mkdir(parents=True)
+    board.write(system=SEED.format(3))
+    assert load().llm.seed == 3
+
+
+def test_a_file_that_is_named_stands_alone(board: Places) -> None:
+    board.write(system=SEED.format(1), boot=SEED.format(2), checkout="[vad]\nhangover_ms = 900\n")
+    assert load(board.checkout) == Config(vad=configuration.Vad(hangover_ms=900))
+
+
+def test_one_file_goes_before_another_key_by_key(board: Places) -> None:
+    board.write(
+        system="[llm]\nseed = 1\ntop_k = 10\n[tts]\nspeed = 1.5\n[log]\nwords = true\n",
+        boot="[llm]\nseed = 2\ntemperature = 1\n[tts]\n[audio]\nhalf_duplex = false\n",
+    )
+    config = load()
+    assert config.llm == configuration.Llm(seed=2, top_k=10, temperature=1.0)
+    assert config.tts.speed == 1.5
+    assert (config.log.words, config.audio.half_duplex) == (True, False)
+
+
+def test_a_default_that_is_written_is_meant(board: Places) -> None:
+    board.write(system=SEED.format(5), boot=SEED.format(-1))
+    assert load().llm.seed == -1
+
+
+def test_paths_are_relative_to_the_file_that_they_stand_in(board: Places) -> None:
+    board.write(
+        system='[models]\nfolder = "weights"\n[llm]\nmodel = "a.gguf"\n[tts]\nmodel = "v/b.onnx"\n',
+        boot='[tts]\nmodel = "c.onnx"\n[daemon]\nsocket = "d.sock"\n',
+    )
+    config, system, boot = load(), board.system.parent, board.boot.parent
+    assert config.models.folder == f"{system}/weights"
+    assert (config.llm.model, config.tts.model) == (f"{system}/a.gguf", f"{boot}/c.onnx")
+    assert config.daemon.socket == f"{boot}/d.sock"
+
+
+@pytest.mark.parametrize(
+    ("files", "wrong", "sentence"),
+    [
+        ({"system": "[vad]\naggressiveness = 7\n", "boot": SEED.format(1)}, "system", "aggressiveness = 7"),
+        ({"system": SEED.format(1), "boot": "[vad]\naggressiveness = 7\n"}, "boot", "aggressiveness = 7"),
+        ({"system": SEED.format(1), "boot": "[vat]\n"}, "boot", "there is no vat; did you mean vad?"),
+        ({"system": SEED.format(1), "boot": "[llm\n"}, "boot", "is not valid TOML"),
+        ({"system": "[llm\n", "boot": "[llm\n"}, "system", "is not valid TOML"),
+        # a value that is wrong by what another file says
+        (
+            {"system": "[llm]\nmax_tokens = 1000\n", "boot": "[llm]\ncontext_tokens = 1024\n"},
+            "boot",
+            "llm.max_tokens (1000) leaves less than half for the conversation of llm.context_tokens (1024)",
+        ),
+        (
+            {"system": "[llm]\ncontext_tokens = 512\n", "boot": "[llm]\nmax_tokens = 257\n"},
+            "boot",
+            "llm.max_tokens (257) leaves less than half for the conversation of llm.context_tokens (512)",
+        ),
+    ],
+)
+def test_a_mistake_names_the_file_that_it_is_in(
+    board: Places, files: dict[str, str], wrong: str, sentence: str
+) -> None:
+    board.write(**files)
+    with pytest.raises(ConfigError) as caught:
+        load()
+    said = str(caught.value)
+    assert str(getattr(board, wrong)) in said
+    assert all(str(getattr(board, name)) not in said for name in files if name != wrong)
+    assert sentence in said
+
+
+def test_what_two_files_say_is_judged_together(board: Places) -> None:
+    """Alone, so long an answer would not be possible."""
+    board.write(system="[llm]\ncontext_tokens = 8192\n", boot="[llm]\nmax_tokens = 4096\n")
+    with pytest.raises(ConfigError):
+        load(board.boot)
+    assert load().llm.max_tokens == 4096
+
+
+DOCUMENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "llm": st.fixed_dictionaries(
+            {}, optional={"seed": st.integers(-1, 99), "top_k": st.integers(0, 99), "model": st.just("auto")}
+        ),
+        "tts": st.fixed_dictionaries({}, optional={"speed": st.sampled_from([0.5, 1.0, 2.0])}),
+        "log": st.fixed_dictionaries({}, optional={"words": st.booleans()}),
+    },
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(DOCUMENTS, DOCUMENTS)
+def test_each_key_has_the_value_of_the_last_file_that_has_it(
+    lower: dict[str, dict[str, object]], upper: dict[str, dict[str, object]]
+) -> None:
+    both = msgspec.to_builtins(parse(upper, FILE, parse(lower, FILE)))
+    expected = msgspec.to_builtins(Config())
+    for document in (lower, upper):
+        for section, values in document.items():
+            expected[section].update(values)
+    assert both == expected
+
+
 # ---------------------------------------------------------------- what is refused
 
 
@@ -149,7 +308,10 @@ def test_without_a_runtime_folder_one_is_made_that_nobody_else_can_enter(
     ("text", "sentence"),
     [
         ("[lllm]\n", "there is no lllm; did you mean llm?"),
-        ("[zzzz]\n", "there is no zzzz; there are audio, vad, stt, llm, tts, plan, models, daemon, log."),
+        (
+            "[zzzz]\n",
+            "there is no zzzz; there are audio, vad, stt, llm, tts, sounds, plan, models, daemon, log.",
+        ),
         ("[llm]\nmax_token = 3\n", "there is no llm.max_token; did you mean llm.max_tokens?"),
         ("[vad]\nhangover = 3\n", "there is no vad.hangover; did you mean vad.hangover_ms?"),
         ("[models]\n'' = 3\n", "there is no models.; did you mean models.folder?"),

@@ -27,8 +27,9 @@ from assistant.board.cgroups import Group, field, groups_of, read
 from assistant.board.memory import MemoryGauge
 from assistant.config import Audio, Config, Llm, Tts
 from assistant.daemon import stepping, supervision
-from assistant.daemon.daemon import NO_VOICE, Daemon
+from assistant.daemon.daemon import Daemon
 from assistant.daemon.memory_watch import MemoryWatch
+from assistant.daemon.plan_changes import NO_VOICE
 from assistant.daemon.stepping import sentence
 from assistant.errors import QueueFull
 from assistant.messages import (
@@ -358,7 +359,7 @@ def confined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
 
 def refusals(chain: Chain) -> list[StageState]:
     chain.look()
-    return [state for state in chain.states["llm"] if state.no_room]
+    return [state for state in chain.states["llm"] if state.fault == "memory"]
 
 
 def test_a_worker_that_finds_no_room_gets_a_smaller_plan(tmp_path: Path, confined: Facts) -> None:

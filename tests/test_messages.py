@@ -8,11 +8,13 @@ import msgspec
 import pytest
 
 from assistant import messages
-from assistant.messages import STAGES, AnyMessage, Message
+from assistant.messages import STAGES, AnyMessage, Message, MicrophoneLevel
 
 MESSAGE_TYPES = typing.get_args(AnyMessage)
-ALLOWED = {int, float, str, bool, bytes, messages.Stage, tuple[messages.Exchange, ...]}
-"""No dict, bare tuple, None or Any; other fields are a choice of words."""
+PARTS = (messages.Exchange, messages.StageStatus, messages.PlanStatus, messages.TurnStatus)
+"""What a message may have in it, and is none itself."""
+ALLOWED = {int, float, str, bool, bytes, messages.Stage, *PARTS, MicrophoneLevel}
+"""No dict, bare tuple or Any; other fields are a choice of words."""
 
 
 def test_every_message_is_in_the_union_that_the_wire_decodes() -> None:
@@ -24,23 +26,32 @@ def test_every_message_is_in_the_union_that_the_wire_decodes() -> None:
     assert defined == set(MESSAGE_TYPES)
 
 
-@pytest.mark.parametrize("kind", MESSAGE_TYPES, ids=lambda kind: kind.__name__)
+def is_plain(kind: typing.Any) -> bool:
+    """A type that is allowed, a choice of words, several of one type, or one that may be missing."""
+    if kind in ALLOWED or typing.get_origin(kind) is typing.Literal:
+        return True
+    match typing.get_args(kind):
+        case (inner, end) if end in (type(None), ...):
+            return is_plain(inner)
+    return False
+
+
+@pytest.mark.parametrize("kind", [*MESSAGE_TYPES, *PARTS], ids=lambda kind: kind.__name__)
 def test_a_message_is_frozen_tagged_and_plain(kind: type[msgspec.Struct]) -> None:
     config = kind.__struct_config__
     assert config.frozen
-    assert config.tag == kind.__name__
+    assert config.tag == (None if kind in PARTS else kind.__name__)
     assert kind.__doc__
     for field in msgspec.structs.fields(kind):
-        is_choice = typing.get_origin(field.type) is typing.Literal
-        assert field.type in ALLOWED or is_choice, field.name
+        assert is_plain(field.type), field.name
 
 
-@pytest.mark.parametrize("kind", MESSAGE_TYPES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*MESSAGE_TYPES, *PARTS], ids=lambda kind: kind.__name__)
 def test_units_are_in_the_names(kind: type[msgspec.Struct]) -> None:
     for field in msgspec.structs.fields(kind):
-        if field.type is float:
+        if field.type in (float, float | None):
             is_ratio = field.name in {"confidence", "fraction", "heard_fraction"}
-            assert is_ratio or field.name.endswith("_s"), field.name
+            assert is_ratio or field.name.endswith(("_s", "_dbfs")), field.name
         if field.type is bytes:
             assert field.name == "pcm"
 

@@ -79,8 +79,9 @@ class CardMicrophone:
         with contextlib.suppress(OSError):
             self._link.send(POSITION.pack(samples))
 
-    def close(self) -> None:
+    def close(self) -> bool:
         self._link.close()
+        return True
 
     def _take(self, packet: bytes) -> None:
         start, at_s = SOUND.unpack_from(packet)
@@ -176,12 +177,13 @@ class CardSpeaker:
                 max(0, left) / self._clock_hz,
             )
 
-    def close(self) -> None:
+    def close(self) -> bool:
         # unlike close, shutdown wakes the thread that waits in recv; OSError: the card was gone first
         with contextlib.suppress(OSError):
             self._link.shutdown(socket.SHUT_RDWR)
         self._hearing.join()
         self._link.close()
+        return True
 
     def _lost(self) -> AudioError:
         return AudioError("The sound card went away; was its command ended?")

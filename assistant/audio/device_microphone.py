@@ -67,10 +67,11 @@ class DeviceMicrophone:
     def settled(self, samples: int) -> None:
         """A device's sound cannot be heard again."""
 
-    def close(self) -> None:
+    def close(self) -> bool:
         self._closing = True
         # a microphone that was pulled out may never return from its read; its thread ends with the process
         self._listening.join(CLOSE_S)
+        return not self._listening.is_alive()
 
     def _listen(self) -> None:
         block = self._rate_hz * FRAME_MS // 1000

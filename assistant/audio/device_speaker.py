@@ -88,10 +88,11 @@ class DeviceSpeaker:
             self._changed.notify_all()
             self._await_stop()
 
-    def close(self) -> None:
+    def close(self) -> bool:
         self._closing = True
         # a speaker that was pulled out may never return from its write; its thread ends with the process
         self._playing.join(CLOSE_S)
+        return not self._playing.is_alive()
 
     def _await_stop(self) -> None:
         if not self._changed.wait_for(lambda: not self._stopping or self._failure, ANSWER_S):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import difflib
 import os
 import re
@@ -192,11 +193,23 @@ def load_portaudio() -> ModuleType:
         raise AudioError(
             "Sound devices cannot be used because PortAudio is missing; run `sudo apt install libportaudio2`."
         ) from None
+    _hush_alsa()
     # closing what blocks would keep the process for ever; the system closes it all the same
     if hasattr(sounddevice, "_exit_handler"):
         atexit.unregister(sounddevice._exit_handler)
     module: ModuleType = sounddevice
     return module
+
+
+def look_again() -> None:
+    """Find devices that were plugged in, or let go by another program, since this process first looked.
+
+    Only while none is open: PortAudio lists the devices once, when it begins, and closes all when it ends.
+    """
+    portaudio = load_portaudio()
+    with _quiet():
+        portaudio._terminate()
+        portaudio._initialize()
 
 
 def _listed(kind: Kind) -> list[Listed]:
@@ -238,6 +251,16 @@ def _failed(device: Device, error: Exception) -> AudioError:
     return AudioError(
         f'The {device.kind} "{device.name}" cannot be opened: {reason}; choose another in config.toml.'
     )
+
+
+def _hush_alsa() -> None:
+    """Keep ALSA from printing each gap in the sound: that would go to the journal, and wear out the SD card.
+
+    What prints is replaced by a function of the C library that does no harm whatever it is given: one of
+    Python's could not be called under MemoryDenyWriteExecute=.
+    """
+    with contextlib.suppress(OSError):  # PortAudio may have been built without ALSA
+        ctypes.CDLL("libasound.so.2").snd_lib_error_set_handler(ctypes.CDLL(None).getppid)
 
 
 @contextlib.contextmanager

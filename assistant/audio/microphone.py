@@ -33,12 +33,14 @@ class Microphone(Protocol):
     def settled(self, samples: int) -> None:
         """All before this `position` is dealt with: a successor need not hear it again."""
 
-    def close(self) -> None: ...
+    def close(self) -> bool:
+        """Let it go; False if it does not let go of us, so that only the end of the process will help."""
 
 
-def open_microphone(name: str) -> Microphone:
+def open_microphone(name: str, look_again: bool = False) -> Microphone:
     """The microphone `name`: "auto", a name that `assistant devices` shows, or "card:" and a card's socket.
 
+    `look_again` finds what was plugged in since this process first looked; only while no device is open.
     Raises `AudioError`.
     """
     if name.startswith(CARD_PREFIX):
@@ -46,6 +48,9 @@ def open_microphone(name: str) -> Microphone:
 
         return CardMicrophone(name.removeprefix(CARD_PREFIX))
     # with numpy and PortAudio, which a recorded microphone does not need
+    from assistant.audio import devices
     from assistant.audio.device_microphone import DeviceMicrophone
 
+    if look_again:
+        devices.look_again()
     return DeviceMicrophone(name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import queue
 import threading
 from collections import deque
@@ -15,6 +17,8 @@ import numpy.typing as npt
 from assistant.audio.resampling import Resampler
 from assistant.audio.speaker import Speaker, open_speaker
 from assistant.errors import AudioError
+
+log = logging.getLogger(__name__)
 
 BLOCK_S = 0.02
 """How much is written at a time: a cancelled clip falls silent within this and what the speaker has ahead."""
@@ -38,6 +42,8 @@ class Clip(Protocol):
 
     pcm: npt.NDArray[np.int16]
     heard_fraction: float
+    waits: bool
+    """Whether it is heard behind other clips; else it is heard at once, or not at all."""
 
     def verdict(self) -> Verdict: ...
 
@@ -71,13 +77,14 @@ class Player:
         self._rate_hz = rate_hz
         self._clips: queue.SimpleQueue[Clip] = queue.SimpleQueue()
         self._speaker: Speaker | None = None
+        self._failed = False
         self._air: deque[_Airing] = deque()
         self._written = 0
         self._pause = threading.Event()  # never set: a sleep that needs no clock of its own
         threading.Thread(target=self._run, name="player", daemon=True).start()
 
     def play(self, clip: Clip) -> None:
-        """Play `clip` behind those before it."""
+        """Play `clip` behind those before it; one that does not wait is dropped if there is any other."""
         self._clips.put(clip)
 
     def _run(self) -> None:
@@ -96,11 +103,12 @@ class Player:
         while (verdict := clip.verdict()) is Verdict.WAIT:
             self._look()
             self._pause.wait(LOOK_S)
-        if verdict is Verdict.DROP:
+        if verdict is Verdict.DROP or not (clip.waits or (not self._air and self._clips.empty())):
             clip.dropped("")
             return
         if self._speaker is None:
-            self._speaker = open_speaker(self._name, self._rate_hz)
+            self._speaker = open_speaker(self._name, self._rate_hz, self._failed)
+            self._failed = False
             self._written = self._speaker.played()
         speaker = self._speaker
         pcm = clip.pcm
@@ -152,8 +160,11 @@ class Player:
         self._air.clear()
 
     def _fail(self, clip: Clip | None, reason: str) -> None:
+        self._failed = True
         if self._speaker is not None:
-            self._speaker.close()
+            if not self._speaker.close():
+                log.error("%s Another process begins anew.", reason)
+                os._exit(1)
             self._speaker = None
         failed = [airing.clip for airing in self._air]
         self._air.clear()

@@ -51,21 +51,28 @@ class Speaker(Protocol):
         Another thread than the writing one may call it: the `write` then returns early.
         """
 
-    def close(self) -> None:
-        """Drop what has not been heard, and let the speaker go."""
+    def close(self) -> bool:
+        """Drop what has not been heard, and let the speaker go.
+
+        False if it does not let go of us, so that only the end of the process will help.
+        """
 
 
-def open_speaker(name: str, rate_hz: int) -> Speaker:
+def open_speaker(name: str, rate_hz: int, look_again: bool = False) -> Speaker:
     """The speaker `name`: "auto", a name that `assistant devices` shows, or "card:" and a card's socket.
 
-    `rate_hz` is wished for; the speaker's own may differ.  Raises `AudioError`.
+    `rate_hz` is wished for; the speaker's own may differ.  `look_again` finds what was plugged in since this
+    process first looked; only while no device is open.  Raises `AudioError`.
     """
     if name.startswith(CARD_PREFIX):
         from assistant.audio.card_worker import CardSpeaker
 
         return CardSpeaker(name.removeprefix(CARD_PREFIX))
+    from assistant.audio import devices
     from assistant.audio.device_speaker import DeviceSpeaker
 
+    if look_again:
+        devices.look_again()
     return DeviceSpeaker(name, rate_hz)
 
 

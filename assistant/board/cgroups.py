@@ -67,6 +67,15 @@ def groups_of(controller: str, root: Path) -> tuple[Group, ...]:
     return tuple(found)
 
 
+def can_limit_memory(root: Path) -> bool:
+    """Whether the kernel has the memory controller: that of a Raspberry Pi starts without."""
+    controllers = root / "sys/fs/cgroup/cgroup.controllers"
+    if controllers.exists():
+        return "memory" in read(controllers).split()
+    # of version 1: name, hierarchy, number of groups, enabled
+    return re.search(r"^memory\s+\d+\s+\d+\s+1\s*$", read(root / "proc/cgroups"), re.M) is not None
+
+
 def _is_mount_of(words: list[str], controller: str, is_v2: bool) -> bool:
     if "-" not in words[6:]:
         return False

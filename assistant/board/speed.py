@@ -7,10 +7,8 @@ pace: the roofline model (Williams, Waterman and Patterson, 2009).
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +19,7 @@ import msgspec
 
 from assistant.board.recognise import Board
 from assistant.errors import BoardError
+from assistant.state import write_whole
 
 FILE = "speed.json"
 
@@ -120,22 +119,8 @@ def kept(state_folder: Path, board: Board, measure: Callable[[int], Speed] = mea
     speed = measure(board.cores)
     with contextlib.suppress(OSError):
         state_folder.mkdir(parents=True, exist_ok=True)
-        _write(path, msgspec.json.encode(Kept(board.name, board.cores, board.nominal_gb, speed)))
+        write_whole(path, msgspec.json.encode(Kept(board.name, board.cores, board.nominal_gb, speed)))
     return speed
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All of it or nothing, whenever the power fails."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def tokens_per_s(speed: Speed, bytes_per_token: int) -> float:

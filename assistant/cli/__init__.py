@@ -19,9 +19,23 @@ from types import ModuleType
 
 from assistant import __version__
 from assistant.errors import AssistantError
-from assistant.service import Stop, stop_on_sigterm
+from assistant.service import Stop, as_error, stop_on_sigterm
 
-COMMANDS = ("ask", "say", "transcribe", "run", "devices", "models", "daemon", "worker")
+COMMANDS = (
+    "ask",
+    "say",
+    "transcribe",
+    "run",
+    "devices",
+    "models",
+    "status",
+    "doctor",
+    "sounds",
+    "alert",
+    "daemon",
+    "worker",
+    "limits",
+)
 EXAMPLES = """examples:
   assistant                          speak and listen
   assistant --text                   type instead of speaking
@@ -58,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words.debug:
             raise
         if not error.is_said:
-            print(f"assistant: {error}", file=sys.stderr)
+            print(as_error(f"assistant: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assistant.messages import STAGES, Stage
+from assistant.messages import STAGES, Fault, Stage
 
 if TYPE_CHECKING:
-    from assistant.config import Audio, Config
+    from assistant.config import Config
     from assistant.daemon.daemon import Daemon
     from assistant.daemon.memory_watch import MemoryWatch
 
@@ -47,32 +47,74 @@ def run(words: argparse.Namespace) -> int:
     from assistant.daemon.daemon import Daemon
 
     service.keep_freed_memory()
-    config = load(words.config)
+    service.log_to_stderr("info", "assistant")
+    faults: tuple[Fault, ...] = ()
+    if words.workers is None and words.config is None:
+        config, faults = _of_appliance()
+    else:
+        config = load(words.config)
     if words.card is not None:
-        config = msgspec.structs.replace(config, audio=_on_card(config, words.card))
+        config = _on_card(config, words.card)
     level = "debug" if words.debug else config.log.level
     if words.owned and level in ("info", "warning"):
         level = "error"  # a person at the terminal is told by the command
     config = msgspec.structs.replace(config, log=msgspec.structs.replace(config.log, level=level))
     service.log_to_stderr(level, "assistant")
-    memory = _plan(config)
+    memory = _plan(config, words.workers is None)
     socket = words.socket or socket_path(config)
-    daemon = Daemon(config, socket, words.workers, words.debug, memory=memory)
+    daemon = Daemon(config, socket, words.workers, words.debug, memory=memory, faults=faults)
     asyncio.run(_serve(daemon, words.owned))
     return 0
 
 
-def _plan(config: Config) -> MemoryWatch | None:
-    """What runs on this board; None without any language model on disk, which its worker will tell."""
+def _of_appliance() -> tuple[Config, tuple[Fault, ...]]:
+    """The configuration of a board that nobody logs in to: with a mistake in it, the last good one runs."""
+    from assistant.config import Config, load
+    from assistant.errors import ConfigError
+    from assistant.state import keep_good, last_good
+
+    good = last_good()
+    try:
+        config = load()
+        if config != good:  # else the models were there, and their workers tell what has become of them
+            _check_models(config)
+    except ConfigError as error:
+        log.error("%s Until then %s.", error, "the last good settings run" if good else "the defaults run")
+        return good or Config(), ("config",)
+    keep_good(config)
+    return config, ()
+
+
+def _check_models(config: Config) -> None:
+    """Raises `ConfigError` where a model that is named is not there or cannot be one."""
+    from assistant.catalogue.locate import locate
+    from assistant.catalogue.read import KINDS
+    from assistant.config import models_folder, origin
+    from assistant.errors import ConfigError, ModelError
+
+    for kind in KINDS:
+        if (model := getattr(config, kind).model) != "auto":
+            try:
+                locate(kind, model, models_folder(config))
+            except ModelError as error:
+                raise ConfigError(f"{kind}.model in {origin(kind, 'model')} is a mistake: {error}") from None
+
+
+def _plan(config: Config, others_start_workers: bool) -> MemoryWatch | None:
+    """What runs on this board; None without any language model on disk, which its worker will tell.
+
+    Workers that others start may have outlived the daemon before: what they hold is the plan's already.
+    """
     from assistant.board.memory import MemoryGauge
-    from assistant.daemon.memory_watch import MemoryWatch
+    from assistant.daemon.memory_watch import MemoryWatch, held_bytes, own_pids
     from assistant.errors import ModelError
     from assistant.plan import planner
     from assistant.plan.selection import select
 
     gauge = MemoryGauge()
+    held = sum(map(held_bytes, own_pids())) if others_start_workers else 0
     try:
-        facts = planner.gather(config, planner.budget_bytes(gauge), only_on_disk=True)
+        facts = planner.gather(config, planner.budget_bytes(gauge, held), only_on_disk=True)
     except ModelError as error:
         log.warning("there is no plan: %s", error)
         return None
@@ -88,17 +130,19 @@ def _stages(names: str) -> list[Stage] | None:
     return [stage for stage in STAGES if stage in wanted]
 
 
-def _on_card(config: Config, folder: Path) -> Audio:
+def _on_card(config: Config, folder: Path) -> Config:
     import msgspec
 
     from assistant.audio.card_link import microphone_name, speaker_name
 
-    return msgspec.structs.replace(
+    replace = msgspec.structs.replace
+    audio = replace(
         config.audio,
         microphone=microphone_name(folder),
         speaker=speaker_name(folder),
         half_duplex=False,  # a recording cannot hear the answer
     )
+    return replace(config, audio=audio, sounds=replace(config.sounds, earcons=False))
 
 
 async def _serve(daemon: Daemon, owned: bool) -> None:

@@ -7,13 +7,15 @@ first has the floor, and the next is asked only when that one is over, since its
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from collections import deque
 
 from assistant.daemon.history import ROOM, Histories
+from assistant.daemon.times import in_words
 from assistant.daemon.turn import Action, CancelWork, Enqueue, Kind, Notify, Publish, Tell, Turn
 from assistant.messages import (
     AnyMessage,
     Exchange,
+    Outcome,
     PlaybackStarted,
     Question,
     Sentence,
@@ -24,18 +26,21 @@ from assistant.messages import (
     Transcript,
     TurnEnded,
     TurnFinished,
+    TurnStatus,
 )
 from assistant.text.clean import clean_question
 
 log = logging.getLogger(__name__)
 
 APOLOGY = "Sorry, something went wrong. Please ask again."
+NOT_HEARD = "A part of the question was not heard."
 SENTENCES_AHEAD = 3
 """How many sentences tts may have: the one in the air, the one being made, and one so that it never waits."""
 
 EVERY_REVISION = 2**31
 
-Outcome = Literal["answered", "nothing", "cancelled", "failed"]
+KEPT_TURNS = 10
+"""Turns that are over and whose times are remembered, for who looks at the daemon's status."""
 
 
 class Answers:
@@ -43,6 +48,7 @@ class Answers:
 
     def __init__(self, question_ttl_s: float, log_words: bool) -> None:
         self.histories = Histories()
+        self.recent: deque[TurnStatus] = deque(maxlen=KEPT_TURNS)
         self._ttl_s = question_ttl_s
         self._log_words = log_words
         self._turns: dict[int, Turn] = {}
@@ -64,7 +70,14 @@ class Answers:
             if turn.text:
                 self._advance()
             elif turn.ended:
-                self._finish(turn, "nothing")
+                self._understood_nothing(turn)
+
+    def _understood_nothing(self, turn: Turn) -> None:
+        """It was a noise, unless what it was died with a vad worker."""
+        if turn.torn:
+            self._apologise(turn, NOT_HEARD)
+        else:
+            self._finish(turn, "nothing")
 
     def _token(self, turn: Turn, message: Token) -> None:
         if message.revision == turn.revision and not turn.complete:
@@ -156,7 +169,7 @@ class Answers:
     def _fail(self, turn: Turn, stage: Stage, reason: str) -> None:
         if turn.apologising and stage != "tts":
             return  # of the answer that is given up already
-        log.warning("turn %d: %s", turn.number, reason)
+        log.debug("turn %d: %s", turn.number, reason)  # when it is over, one line says so
         turn.failure = reason
         if turn.kind is not Kind.SPEECH:
             self._finish(turn, "failed", reason)
@@ -198,7 +211,7 @@ class Answers:
         if outcome != "answered":
             self._do(CancelWork(turn.number, EVERY_REVISION))
         self._remember(turn)
-        self._log(turn, outcome, failure)
+        self._record(turn, outcome, failure)
         finished = TurnFinished(turn.number, self._now_s, outcome, failure)
         if turn.client != ROOM:
             self._do(Tell(turn.client, finished))
@@ -215,10 +228,16 @@ class Answers:
             if answer:
                 self.histories.add(turn.client, Exchange(turn.text, answer, cut_off))
 
-    def _log(self, turn: Turn, outcome: Outcome, failure: str) -> None:
-        """One line a turn; what was said only where config.toml wants it."""
-        words = f': "{turn.text}" → "{turn.heard()[0]}"' if self._log_words else ""
-        log.info("turn %d %s%s%s", turn.number, outcome, f" ({failure})" if failure else "", words)
+    def _record(self, turn: Turn, outcome: Outcome, failure: str) -> None:
+        """One line a turn, but for noises; what was said only where config.toml wants it."""
+        status = turn.times.of(turn.number, outcome, self._now_s)
+        if turn.ended:
+            self.recent.append(status)
+        level = logging.WARNING if outcome == "failed" else logging.INFO if turn.ended else logging.DEBUG
+        ending = "had nothing to answer" if outcome == "nothing" else outcome
+        why = f" ({failure.rstrip('.')})" if failure else ""
+        words = f'; "{turn.text}" → "{turn.heard()[0]}"' if self._log_words else ""
+        log.log(level, "turn %d %s%s: %s%s", turn.number, ending, why, in_words(status), words)
 
     def _event(self, turn: Turn, message: AnyMessage) -> None:
         """Show a step of the turn: to its client, or to the watchers once the revision is final."""
@@ -230,6 +249,10 @@ class Answers:
             turn.held.append(message)
 
     def _do(self, action: Action) -> None:
+        if isinstance(action, Publish | Tell):
+            turn = self._turns.get(getattr(action.message, "turn", 0))
+            if turn is not None:
+                turn.times.note(action.message, self._now_s)
         self._actions.append(action)
 
     def _drain(self) -> list[Action]:

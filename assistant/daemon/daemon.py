@@ -3,53 +3,56 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from assistant.board.memory import MemoryGauge
 from assistant.config import Config
+from assistant.daemon.announcer import Announcer, alert
+from assistant.daemon.appliance import Appliance
+from assistant.daemon.hanging import Hanging
+from assistant.daemon.health import Health
 from assistant.daemon.memory_watch import MemoryWatch
-from assistant.daemon.stepping import sentence
+from assistant.daemon.plan_changes import NO_VOICE, PlanChanges
+from assistant.daemon.status import StatusReport
 from assistant.daemon.supervision import Supervisor, worker_command
-from assistant.daemon.turn import Action, CancelWork, Enqueue, Notify, Publish, Tell
+from assistant.daemon.turn import Action, CancelWork, Enqueue, Kind, Notify, Publish, Tell
 from assistant.daemon.turns import Turns
 from assistant.errors import AnswerError, AssistantError, QueueFull
-from assistant.messages import STAGES, AnyMessage, Stage, StageState
-from assistant.plan.selection import Plan, summary
+from assistant.messages import (
+    STAGES,
+    AnyMessage,
+    EarconStarted,
+    Fault,
+    MicrophoneLevel,
+    PlayEarcon,
+    Stage,
+    StageState,
+    StatusWanted,
+)
 from assistant.queues.broker import Broker, Peer
 from assistant.queues.server import SocketServer
+from assistant.service import systemd
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.25
 """How often the daemon looks at what hangs and at the memory: a program may take 100 MB in a second."""
 
-SILENT_S: dict[Stage, float] = {"vad": 10.0, "stt": 150.0, "llm": 60.0, "tts": 30.0}
-"""A ready worker that shows no sign of life for so long hangs: it is killed, and its work given to the next.
-
-All stages show one every second, but stt is blind while CTranslate2 works on a window (30 s of sound on the
-slowest board, at five times real time).
-"""
-
-VOICE: tuple[Stage, ...] = ("vad", "stt", "tts")
-"""The stages that a plan without a voice does without."""
-
-NO_VOICE = "There is no memory for speech at the moment; type instead."
-SAY_WITHIN_S = 10.0
-"""How long the voice may still take to say that it goes."""
-
-LOADING_S = 600.0
-"""The same while it loads its model: a large one from a slow SD card takes minutes."""
-
 
 class Daemon:
     """Everything that lives as long as the daemon does.
 
-    `workers` are the stages to start at once; None: somebody else (systemd) starts all.  `clock` gives
-    seconds, monotonic.  `memory` holds the plan that completes `config`, and says when to change it.
+    `workers` are the stages to start at once; None: somebody else (systemd) starts all, and nobody sits at a
+    screen.  `clock` gives seconds, monotonic.  `memory` holds the plan that completes `config`, and says when
+    to change it.  `faults` are there from the beginning.
     """
 
     def __init__(
@@ -60,90 +63,124 @@ class Daemon:
         debug: bool = False,
         clock: Callable[[], float] = time.monotonic,
         memory: MemoryWatch | None = None,
+        faults: Iterable[Fault] = (),
     ) -> None:
         self._clock = clock
-        self._memory = memory
-        # The turn that says that the voice goes, and when not to wait for it any longer.
-        self._voice_ends: tuple[int, float] | None = None
         self._turns = Turns(config.daemon.question_ttl_s, config.log.words)
+        self._health = Health()
+        self._hanging = Hanging()
         self.broker = Broker(config, self, clock)
-        if memory is not None:
-            self.broker.config = memory.config()
         self._server = SocketServer(socket, self.broker)
         self._supervisor = (
             Supervisor(workers, self._failing, lambda stage: worker_command(stage, socket, debug))
             if workers is not None
             else None
         )
+        self._plan = (
+            PlanChanges(
+                memory,
+                self.broker,
+                self._supervisor,
+                self._health,
+                self._announce,
+                self._failing,
+                self._turns.stage_wanted_again,
+            )
+            if memory is not None
+            else None
+        )
+        self._announcer = Announcer(
+            config.sounds,
+            self._announce,
+            lambda name: self.broker.notify("tts", PlayEarcon(name)),
+            lambda fault: alert(socket.with_name("alert.sock"), fault),
+        )
+        self._faults = tuple(faults)
+        self._appliance = (
+            Appliance(socket.parent, self._announcer, self._health) if self._supervisor is None else None
+        )
+        self._status = StatusReport(clock, MemoryGauge())
         self._to_do: deque[Action] = deque()
         self._acting = False
-        self._said: dict[Stage, str] = {}  # why a stage cannot work, as far as it has been logged
-        self._states: dict[Stage, StageState] = {stage: StageState(stage, "gone") for stage in STAGES}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set.  Raises `DaemonError` when it cannot begin."""
         await self._server.start()
-        self._log_plan()
         try:
             if self._supervisor is not None:
                 self._supervisor.start()
-            if self._memory is not None and not self._memory.plan.has_voice:
-                self._end_voice(self._memory.plan.why_no_voice)
+            if self._plan is not None:
+                self._plan.begin()
+            if self._appliance is not None:
+                self._appliance.begin(self._faults, self._clock())
+            systemd.ready()
             while not stop.is_set():
                 await _wait(stop, TICK_S)
+                await self._server.look()
                 self.tick()
+                systemd.alive()
         finally:
+            systemd.stopping()
             if self._supervisor is not None:
                 await self._supervisor.stop()
             await self._server.stop()
 
     def tick(self) -> None:
         """Time passes; every `TICK_S`."""
+        now_s = self._clock()
         self.broker.tick()
-        self._act(self._turns.tick(self._clock()))
+        self._act(self._turns.tick(now_s))
         self._end_what_hangs()
-        self._look_at_memory()
+        if self._plan is not None:
+            workers = [worker.pid for stage in STAGES if (worker := self.broker.worker(stage)) is not None]
+            turns = {turn.number for turn in self._turns.turns()}
+            self._plan.look([os.getpid(), *workers], turns, now_s)
+        self._let_hear(now_s)
+        if self._appliance is not None:
+            plan = self._plan.plan if self._plan is not None else None
+            self._appliance.look(self._turns.turns(), plan, now_s)
 
     # ------------------------------------------------------------ what the broker tells (`Owner`)
 
     def joined(self, peer: Peer) -> None:
         if peer.role == "client" or peer.role == "watcher":
-            for state in self._states.values():
+            for state in self._health.states.values():
                 self.broker.tell(peer.number, state)
         else:
             self._set_state(StageState(peer.role, "starting"))
             self._act(self._turns.stage_joined(peer.role))
-            if peer.role in VOICE and self._is_mute:
-                self.broker.dismiss(peer, NO_VOICE, blameless=True)
+            if self.pause_s(peer.role) == math.inf:
                 self._failing(peer.role, NO_VOICE)
+
+    def pause_s(self, stage: Stage) -> float:
+        if self._supervisor is not None:
+            return 0.0  # a worker of our own was started late enough
+        for_room_s = self._plan.pause_s(stage, self._clock()) if self._plan is not None else 0.0
+        return max(for_room_s, self._health.pause_s(stage, self._clock()))
 
     def left(self, peer: Peer) -> None:
         if peer.role == "client":
             self._act(self._turns.client_left(peer.number))
         elif peer.role != "watcher":
-            if self._states[peer.role].state != "gone":
+            if self._health.states[peer.role].state != "gone":
                 self._set_state(StageState(peer.role, "gone"))
-                if self._memory is not None:
-                    self._memory.worker_died(peer.role)
+                self._died(peer.role)
             self._act(self._turns.stage_left(peer.role, self._clock()))
 
     def posted(self, peer: Peer, message: AnyMessage) -> None:
         now_s = self._clock()
-        if peer.role == "client":
+        if isinstance(message, StatusWanted):
+            self._tell_status(peer)
+        elif peer.role == "client":
             self._act(self._turns.from_client(peer.number, message, now_s))
         elif peer.role == "watcher":
             raise AnswerError("A watcher may only watch.")
         elif isinstance(message, StageState):
-            self._set_state(message)
-            if message.state == "ready":
-                if self._supervisor is not None:
-                    self._supervisor.ready(peer.role)
-                self._act(self._turns.stage_ready(peer.role, now_s))
-                self.broker.begin(peer)
-            elif message.state == "gone":
-                self._act(self._turns.stage_unusable(peer.role, message.detail, now_s))
-                if message.no_room and self._memory is not None:
-                    self._change_plan(self._memory.plan, self._memory.worker_has_no_room(peer.role, now_s))
+            self._stage_says(peer, message, now_s)
+        elif isinstance(message, MicrophoneLevel):
+            self._status.heard(message)
+        elif isinstance(message, EarconStarted):
+            self.broker.notify("vad", message)
         else:
             self._act(self._turns.from_stage(peer.role, message, now_s))
 
@@ -156,6 +193,7 @@ class Daemon:
 
     def lost(self, stage: Stage, message: AnyMessage, why: str) -> None:
         log.warning("a message for %s was dropped: %s", stage, why)
+        self._announcer.lost()
         self._act(self._turns.lost(stage, message, why, self._clock()))
 
     # ------------------------------------------------------------ what the turns decide
@@ -171,6 +209,8 @@ class Daemon:
                 self._do(self._to_do.popleft())
         finally:
             self._acting = False
+        if self._appliance is not None:
+            self._appliance.note(self._turns.turns())
 
     def _do(self, action: Action) -> None:
         match action:
@@ -192,21 +232,24 @@ class Daemon:
 
     # ------------------------------------------------------------ the stages' health
 
+    def _stage_says(self, peer: Peer, state: StageState, now_s: float) -> None:
+        assert peer.role != "client"
+        assert peer.role != "watcher"
+        self._set_state(state)
+        if state.state == "ready":
+            if self._supervisor is not None:
+                self._supervisor.ready(peer.role)
+            self._act(self._turns.stage_ready(peer.role, now_s))
+            self.broker.begin(peer)
+        elif state.state == "gone":
+            self._act(self._turns.stage_unusable(peer.role, state.detail, now_s))
+            if state.fault == "memory" and self._plan is not None:
+                old = self._plan.plan
+                self._plan.change(old, self._plan.memory.worker_has_no_room(peer.role, now_s), now_s)
+
     def _set_state(self, state: StageState) -> None:
-        self._states[state.stage] = state
-        if not state.detail:
-            log.log(
-                logging.INFO if state.state == "ready" else logging.DEBUG,
-                "%s is %s",
-                state.stage,
-                state.state,
-            )
-        elif state.detail != self._said.get(
-            state.stage
-        ):  # once, however often the next worker finds the same
-            log.warning("%s cannot work: %s", state.stage, state.detail)
-        if state.detail or state.state == "ready":
-            self._said[state.stage] = state.detail
+        self._health.set(state)
+        systemd.status(self._health.line())
         for peer in self.broker.peers():
             if peer.role in ("client", "watcher"):
                 self.broker.tell(peer.number, state)
@@ -215,62 +258,48 @@ class Daemon:
         self._set_state(StageState(stage, "gone", reason))
         self._act(self._turns.stage_unusable(stage, reason, self._clock()))
 
+    def _died(self, stage: Stage) -> None:
+        """A worker went without having been told to."""
+        now_s = self._clock()
+        if self._plan is not None:
+            self._plan.memory.worker_died(stage)
+        if self._supervisor is None and self._health.fails_to_start(stage):
+            model = getattr(getattr(self.broker.config, stage), "model", "")
+            another = f", and choose another model than {model} if it is that one's fault" if model else ""
+            self._failing(
+                stage, f"The {stage} stage ends again and again while it starts; see its log lines{another}."
+            )
+        if self._health.died(stage, now_s):
+            log.error("%s dies again and again", stage)
+            if self._appliance is not None:
+                self._announcer.happened("crash", now_s)
+            if self._plan is not None:
+                old = self._plan.plan
+                self._plan.change(old, self._plan.memory.worker_crashes(stage, now_s), now_s, crashed=True)
+
     def _end_what_hangs(self) -> None:
         for stage in STAGES:
             worker = self.broker.worker(stage)
             if worker is None:
                 continue
-            patience_s = SILENT_S[stage] if self._states[stage].state == "ready" else LOADING_S
-            if self._clock() - worker.last_seen_s > patience_s:
+            is_ready = self._health.states[stage].state == "ready"
+            if self._hanging.does(stage, worker, is_ready, self._clock()):
                 log.error("%s (process %d) shows no sign of life and is replaced", stage, worker.pid)
                 self.broker.dismiss(worker, "The stage showed no sign of life.")
                 if self._supervisor is not None:
                     self._supervisor.kill(stage)
+                elif worker.pid != os.getpid():  # systemd starts the next one
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(worker.pid, signal.SIGKILL)
 
-    # ------------------------------------------------------------ the plan
+    def _tell_status(self, peer: Peer) -> None:
+        wanted = STAGES if self._supervisor is None else self._supervisor.always
+        plan = self._plan.plan if self._plan is not None else None
+        turns = self._turns
+        status = self._status.status(self.broker, self._health, wanted, plan, turns.turns(), turns.recent)
+        self.broker.tell(peer.number, status)
 
-    def _log_plan(self) -> None:
-        if self._memory is not None:
-            plan = self._memory.plan
-            log.info("the plan is %s of %d MiB", summary(plan), plan.budget_bytes >> 20)
-            for reason in plan.reasons:
-                log.log(logging.DEBUG if plan.fits else logging.WARNING, "%s", reason)
-
-    def _look_at_memory(self) -> None:
-        if self._memory is None:
-            return
-        now_s = self._clock()
-        if self._voice_ends is not None:
-            number, latest_s = self._voice_ends
-            if now_s >= latest_s or all(turn.number != number for turn in self._turns.turns()):
-                self._voice_ends = None
-                self._end_voice(NO_VOICE)
-        workers = [worker.pid for stage in STAGES if (worker := self.broker.worker(stage)) is not None]
-        old = self._memory.plan
-        idle = not self._turns.turns()
-        self._change_plan(old, self._memory.look([os.getpid(), *workers], now_s, idle))
-
-    def _change_plan(self, old: Plan, new: Plan | None) -> None:
-        """Put the plan into effect, and say so: aloud if anybody is listened to, and in the log."""
-        if new is None or self._memory is None:
-            return
-        what = sentence(old, new)
-        log.warning("the plan is now %s: %s", summary(new), what)
-        had, self.broker.config = self.broker.config, self._memory.config()
-        # A stage that is to end needs no other model, but the voice to say so.
-        kept: tuple[Stage, ...] = ("stt", "llm", "tts") if new.has_voice or not self._listens else ("llm",)
-        for stage in kept:
-            if getattr(had, stage) != getattr(self.broker.config, stage):
-                self._replace(stage)
-        if new.has_voice and not old.has_voice:
-            self._begin_voice()
-        voices = old.has_voice or new.has_voice
-        number = self._announce(what) if self._listens and voices else None
-        if number is not None and not new.has_voice:
-            self._voice_ends = (number, self._clock() + SAY_WITHIN_S)
-            self._let_go("stt", "llm")  # there is no room for a new model beside the voice that says so
-        elif not new.has_voice and (old.has_voice or not self._listens):
-            self._end_voice(NO_VOICE)
+    # ------------------------------------------------------------ what people hear of all this
 
     def _announce(self, text: str) -> int | None:
         """Say `text`; the number of that turn, None if nothing can be said."""
@@ -281,50 +310,20 @@ class Daemon:
         self._act(actions)
         return number
 
-    def _replace(self, stage: Stage) -> None:
-        """Have the stage's worker follow the new configuration; its work is not to blame for its end."""
-        if (worker := self.broker.worker(stage)) is not None:
-            self._states[stage] = StageState(stage, "gone")  # told to go: not a death
-            self.broker.dismiss(worker, "The plan has changed.", blameless=True)
-        if self._supervisor is not None:
-            self._supervisor.restart(stage)
-
-    @property
-    def _listens(self) -> bool:
-        """Whether there is a person who speaks and hears, not just commands that ask for one thing."""
-        return self._supervisor is None or "vad" in self._supervisor.always
-
-    def _let_go(self, *stages: Stage) -> None:
-        """End the stages' workers, for the time being."""
-        for stage in stages:
-            self._replace(stage)
-            if self._supervisor is not None:
-                self._supervisor.forget(stage)
-
-    @property
-    def _is_mute(self) -> bool:
-        """Whether whoever starts the workers has to be told that the plan has no voice."""
-        plan = self._memory.plan if self._memory is not None else None
-        return plan is not None and not plan.has_voice and self._supervisor is None and not self._voice_ends
-
-    def _end_voice(self, why: str) -> None:
-        for stage in VOICE:
-            if self._supervisor is None and (worker := self.broker.worker(stage)) is not None:
-                self._states[stage] = StageState(stage, "gone")  # told to go: not a death
-                self.broker.dismiss(worker, why, blameless=True)
-            if self._supervisor is not None and (self._listens or not len(self.broker.queues[stage])):
-                self._supervisor.forget(stage)
-            if self._listens:  # else whoever needs the stage may still start it
-                self._failing(stage, why)
-        if self._supervisor is not None and "llm" in self._supervisor.always:
-            self._supervisor.need("llm")
-
-    def _begin_voice(self) -> None:
-        self._voice_ends = None
-        for stage in VOICE:
-            self._turns.stage_wanted_again(stage)
-            if self._supervisor is not None and stage in self._supervisor.always:
-                self._supervisor.need(stage)
+    def _let_hear(self, now_s: float) -> None:
+        """Earcons, where there is a person who listens."""
+        if self._supervisor is not None and "vad" not in self._supervisor.always:
+            return
+        states = self._health.states
+        self._announcer.stages(
+            all(state.state == "ready" for state in states.values()),
+            any(state.detail for state in states.values()),
+        )
+        turns = [turn for turn in self._turns.turns() if turn.kind is Kind.SPEECH]
+        if all(turn.ended for turn in turns):  # nobody speaks, whom an earcon would disturb
+            for turn in turns:
+                if not turn.sounding:
+                    self._announcer.silence(turn.number, now_s - turn.ended_s)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

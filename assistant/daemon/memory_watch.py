@@ -52,6 +52,10 @@ class MemoryWatch:
         """A worker could not get the memory it needs; the plan to go over to, if that was once too often."""
         return self._stepper.died(stage, now_s)
 
+    def worker_crashes(self, stage: Stage, now_s: float) -> Plan | None:
+        """A stage's workers die again and again; the plan to go over to, if there is one without it."""
+        return self._stepper.crashes(stage, now_s)
+
     def look(self, pids: Iterable[int], now_s: float, idle: bool) -> Plan | None:
         """The plan to go over to now, None to stay.  `pids` are the daemon's and its workers' processes."""
         kills = self._gauge.kills()

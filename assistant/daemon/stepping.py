@@ -97,6 +97,19 @@ class Stepper:
         self._most_bytes, self._most_until_s = self.plan.total_bytes - 1, now_s + LONGEST_BEFORE_UP_S
         return self._down(self._most_bytes, now_s)
 
+    def crashes(self, stage: Stage, now_s: float) -> Plan | None:
+        """The stage's workers die again and again: a plan without its model, none larger than this one."""
+        model = getattr(self.plan, stage, None)  # vad has none
+        if model is None:
+            return None
+        others = tuple(other for other in getattr(self._facts, stage) if other.name != model.name)
+        facts = msgspec.structs.replace(self._facts, **{stage: others}, budget_bytes=self.plan.total_bytes)
+        if not others or not (plan := select(facts)).fits or plan.has_voice != self.plan.has_voice:
+            return None
+        self._facts = msgspec.structs.replace(self._facts, **{stage: others})
+        self._least_bytes = self._select(0).total_bytes
+        return self._go_over_to(plan, now_s)
+
     def _down(self, budget_bytes: int, now_s: float) -> Plan | None:
         if self.plan.total_bytes <= self._least_bytes:
             return None
@@ -135,8 +148,10 @@ class Stepper:
         return select(msgspec.structs.replace(self._facts, budget_bytes=budget_bytes))
 
 
-def sentence(old: Plan, new: Plan) -> str:
-    """What the person is told of the change."""
+def sentence(old: Plan, new: Plan, crashed: bool = False) -> str:
+    """What the person is told of the change; `crashed` is not for want of memory."""
+    if crashed:
+        return "One of my models keeps failing. I go on with another."
     if old.has_voice and not new.has_voice:
         return "Memory is short. I have to stop listening for now; please type instead."
     if new.has_voice and not old.has_voice:

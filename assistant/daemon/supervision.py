@@ -123,11 +123,14 @@ class Supervisor:
             code = await process.wait()
             failures = self._failures[stage]
             pause_s = restart_pause_s(failures, code)
-            log.info("%s ended (%s); the next one starts in %.1f s", stage, _how(code), pause_s)
+            # said once, not at every attempt: one that cannot work has told why, others `failing` is told of
+            is_news = failures <= IMMEDIATE_RESTARTS and code != EXIT_UNUSABLE
+            level = logging.INFO if is_news else logging.DEBUG
+            log.log(level, "%s ended (%s); the next one starts in %.1f s", stage, _how(code), pause_s)
             if failures > IMMEDIATE_RESTARTS and code != EXIT_UNUSABLE:
                 self._failing(
                     stage,
-                    f"The {stage} stage ended {failures} times while starting ({_how(code)}); see its log "
+                    f"The {stage} stage ends again and again while it starts ({_how(code)}); see its log "
                     "lines, and if memory is short choose a smaller model in config.toml.",
                 )
             await asyncio.sleep(pause_s)

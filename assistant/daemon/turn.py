@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from assistant.daemon.times import Times
 from assistant.messages import AnyMessage, Stage
 
 
@@ -20,7 +21,10 @@ class Kind(Enum):
 
 @dataclass(slots=True)
 class Turn:
-    """A question and its answer.  `client` is 0 for the room."""
+    """A question and its answer.  `client` is 0 for the room.
+
+    `torn` is a question of which a vad worker that died may have taken a part along.
+    """
 
     number: int
     kind: Kind
@@ -40,9 +44,11 @@ class Turn:
     fraction: float = 0.0
     apologising: bool = False
     mute: bool = False
+    torn: bool = False
     sounding: bool = False
     failure: str = ""
     held: list[AnyMessage] = field(default_factory=list)
+    times: Times = field(default_factory=Times)
 
     @property
     def is_aloud(self) -> bool:

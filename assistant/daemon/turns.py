@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from assistant.daemon.answers import Answers
+from assistant.daemon.answers import NOT_HEARD, Answers
 from assistant.daemon.history import ROOM
 from assistant.daemon.turn import Action, CancelWork, Enqueue, Kind, Notify, Publish, Tell, Turn
 from assistant.errors import AnswerError, QueueFull
@@ -55,6 +55,9 @@ VAD_BACK_WITHIN_S = 15.0
 VAD_RESUMES_WITHIN_S = 3.0
 """A turn whose vad worker died ends if no successor comes back, or one came and did not take the turn up."""
 
+TORN_WITHIN_S = 1.0
+"""Speech that vad's successor hears so soon began before: nobody has heard its first words."""
+
 MOST_CHARS = 200_000
 """The longest typed text: to clean and split it keeps the daemon from all else for a tenth of a second."""
 
@@ -67,6 +70,7 @@ class Turns(Answers):
         self._last_number = 0
         self._vad_number = self._new_number()
         self._orphan_ends_s: float | None = None  # when that turn is given up, its vad worker having died
+        self._heard_again_s: float | None = float("-inf")  # since when, after the last death of a vad worker
         self._settled = 0
 
     def turns(self) -> list[Turn]:
@@ -90,15 +94,21 @@ class Turns(Answers):
 
     def stage_left(self, stage: Stage, now_s: float) -> list[Action]:
         """A worker is gone."""
-        if stage == "vad" and self._open is not None:
-            self._orphan_ends_s = now_s + VAD_BACK_WITHIN_S
+        if stage == "vad":
+            self._heard_again_s = None
+            if self._open is not None:
+                self._open.torn = True
+                self._orphan_ends_s = now_s + VAD_BACK_WITHIN_S
         return self._drain()
 
     def stage_ready(self, stage: Stage, now_s: float) -> list[Action]:
         """The stage's worker has its model and can work."""
         self._unusable.pop(stage, None)
-        if stage == "vad" and self._orphan_ends_s is not None:
-            self._orphan_ends_s = now_s + VAD_RESUMES_WITHIN_S
+        if stage == "vad":
+            if self._heard_again_s is None:
+                self._heard_again_s = now_s
+            if self._orphan_ends_s is not None:
+                self._orphan_ends_s = now_s + VAD_RESUMES_WITHIN_S
         return self._drain()
 
     def stage_wanted_again(self, stage: Stage) -> None:
@@ -238,6 +248,7 @@ class Turns(Answers):
             log.warning("vad began turn %d, which it was not given", message.turn)
             return
         turn = Turn(message.turn, Kind.SPEECH, ROOM, ended=False)
+        turn.torn = self._heard_again_s is None or self._now_s - self._heard_again_s < TORN_WITHIN_S
         self._turns[turn.number] = turn
         self._line.append(turn)
         self._orphan_ends_s = None
@@ -276,13 +287,16 @@ class Turns(Answers):
         if turn.failure and not turn.mute:
             self._apologise(turn, turn.failure)
         elif turn.has_transcript and not turn.text:
-            self._finish(turn, "nothing")
+            self._understood_nothing(turn)
         else:
             self._release(turn)
             self._finish_if_heard(turn)
 
     def _dropped(self, turn: Turn, _message: SpeechDropped) -> None:
         if turn.paused:  # a dead vad worker heard a question, and its successor only a noise behind it
+            self._turn_ended(turn, TurnEnded(turn.number, turn.revision, self._now_s, self._now_s))
+        elif turn.torn and not turn.ended:
+            turn.failure, turn.mute = turn.failure or NOT_HEARD, False
             self._turn_ended(turn, TurnEnded(turn.number, turn.revision, self._now_s, self._now_s))
         elif not turn.ended:
             self._finish(turn, "nothing")

@@ -61,6 +61,9 @@ class Owner(Protocol):
 
     def left(self, peer: Peer) -> None: ...
 
+    def pause_s(self, stage: Stage) -> float:
+        """How long a worker of the stage that joins now shall wait before it loads."""
+
     def posted(self, peer: Peer, message: AnyMessage) -> None:
         """A peer's message.  An `AssistantError` refuses it: the peer is told why."""
 
@@ -121,7 +124,8 @@ class Broker:
         self._peers[peer.number] = peer
         if stage is not None:
             self._workers[stage] = peer
-        port.send(wire.encode(wire.Welcome(self.config, self.written)))
+        pause_s = self._owner.pause_s(stage) if stage is not None else 0.0
+        port.send(wire.encode(wire.Welcome(self.config, self.written, pause_s)))
         self._owner.joined(peer)
         return peer
 

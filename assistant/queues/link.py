@@ -32,6 +32,10 @@ class Disconnected(DaemonError):
     """The daemon went away."""
 
 
+class Dismissed(Disconnected):
+    """The daemon ended the connection, and says why."""
+
+
 class Channel(Protocol):
     """What a transport gives a link: whole frames, both ways."""
 
@@ -67,15 +71,27 @@ class Link:
     def __init__(self, channel: Channel, role: wire.Role) -> None:
         """Say hello and wait for the welcome.  Raises `DaemonError`."""
         self._on_notice: Callable[[AnyMessage], None] | None = None
+        self.on_beat: Callable[[], None] | None = None
+        """Called whenever the work loop turns."""
         self.config = self.written = Config()
-        self._channel = channel
+        self.pause_s = 0.0
+        """How long to wait before loading anything."""
         self._lock = threading.RLock()
+        self._next_post = 1
+        self._join(channel, role)
+
+    def rejoin(self, channel: Channel, role: wire.Role) -> None:
+        """Go on with a new daemon; what the old one gave is void.  Raises `DaemonError`."""
+        self._channel.close()
+        self._join(channel, role)
+
+    def _join(self, channel: Channel, role: wire.Role) -> None:
+        self._channel = channel
         self._deliveries: deque[Delivery] = deque()
         self._notices: deque[AnyMessage] = deque()
         self._answers: dict[int, str] = {}
         self._welcomed = False
         self._stale: dict[int, int] = {}
-        self._next_post = 1
         self._last_sent_s = time.monotonic()
         self.send(wire.Hello(role, os.getpid()))
         give_up_s = time.monotonic() + ANSWER_WITHIN_S
@@ -148,7 +164,9 @@ class Link:
         return self._stale.get(turn, -1) >= revision
 
     def beat(self) -> None:
-        """Show that the work loop turns, at most once a second."""
+        """Show that the work loop turns; the daemon is told at most once a second."""
+        if self.on_beat is not None:
+            self.on_beat()
         if time.monotonic() - self._last_sent_s >= BEAT_EVERY_S:
             self.send(wire.Beat())
 
@@ -174,14 +192,14 @@ class Link:
             else:
                 self._on_notice(frame.message)
         elif isinstance(frame, wire.Welcome):
-            self.config, self.written = frame.config, frame.written
+            self.config, self.written, self.pause_s = frame.config, frame.written, frame.pause_s
             self._welcomed = True
         elif isinstance(frame, wire.Taken):
             self._answers[frame.number] = ""
         elif isinstance(frame, wire.Refused):
             self._answers[frame.number] = frame.reason
         elif isinstance(frame, wire.Goodbye):
-            raise Disconnected(frame.reason)
+            raise Dismissed(frame.reason)
 
     def _forget(self, cancel: Cancel) -> None:
         self._stale[cancel.turn] = max(cancel.revision, self._stale.get(cancel.turn, -1))

@@ -18,9 +18,12 @@ import stat
 import struct
 from pathlib import Path
 
+import msgspec
+
 from assistant.errors import DaemonError
 from assistant.queues import wire
 from assistant.queues.broker import Broker, Peer
+from assistant.service import systemd
 
 log = logging.getLogger(__name__)
 
@@ -121,55 +124,80 @@ class Connection(asyncio.BufferedProtocol):
         elif isinstance(frame, wire.Hello):
             if self._patience is not None:
                 self._patience.cancel()
-            self._peer = self._broker.join(frame, self)
+            # what the kernel says, for it may be killed; 0 is a process that we do not see
+            assert self._transport is not None
+            pid, _, _ = _credentials(self._transport.get_extra_info("socket"))
+            self._peer = self._broker.join(msgspec.structs.replace(frame, pid=pid or frame.pid), self)
         else:
             raise wire.ProtocolError("The peer did not say hello first.")
 
 
 class SocketServer:
-    """Listens on `path`; a context for the daemon's lifetime."""
+    """Listens on `path`: on the socket that systemd passed for it, else on one of its own."""
 
     def __init__(self, path: Path, broker: Broker, hello_within_s: float = HELLO_WITHIN_S) -> None:
         self._path = path
         self._broker = broker
         self._hello_within_s = hello_within_s
-        self._server: asyncio.AbstractServer | None = None
+        self._servers: list[asyncio.AbstractServer] = []
+        self._is_passed = False
         self._lock: int | None = None
 
     async def start(self) -> None:
         """Bind and listen.  Raises `DaemonError` where the path cannot be used."""
         check_path(self._path)
         self._lock = _lock_beside(self._path)
-        group = _assistant_group()
+        for passed in systemd.sockets():
+            if passed.getsockname() != str(self._path):
+                passed.close()
+                continue
+            loop = asyncio.get_running_loop()
+            self._servers.append(await loop.create_server(self._connection, sock=passed))
+            # somebody may have removed it, and a daemon before us made one that nobody serves now
+            self._is_passed = _leads_somewhere(self._path)
+        try:
+            if not self._is_passed:
+                await self._listen()
+        except DaemonError:
+            await self.stop()
+            raise
+
+    async def look(self) -> None:
+        """Listen anew if somebody has removed the socket: whoever is connected stays so."""
+        if self._servers and not self._path.exists():
+            log.warning("the socket %s was removed; it is made again", self._path)
+            self._is_passed = False
+            await self._listen()
+
+    def _connection(self) -> Connection:
+        return Connection(self._broker, _assistant_group(), self._hello_within_s)
+
+    async def _listen(self) -> None:
         old_mask = os.umask(0o117)
         try:
             _remove_stale(self._path)
-            self._server = await asyncio.get_running_loop().create_unix_server(
-                lambda: Connection(self._broker, group, self._hello_within_s), str(self._path)
-            )
+            loop = asyncio.get_running_loop()
+            self._servers.append(await loop.create_unix_server(self._connection, str(self._path)))
         except OSError as error:
-            await self.stop()
             raise DaemonError(
                 f"The daemon cannot listen on {self._path}: {error.strerror}; "
                 "set another daemon.socket in config.toml."
             ) from None
-        except DaemonError:
-            await self.stop()
-            raise
         finally:
             os.umask(old_mask)
-        if group is not None:
+        if (group := _assistant_group()) is not None:
             with contextlib.suppress(PermissionError):  # only root or a member may give it to the group
                 os.chown(self._path, -1, group)
 
     async def stop(self) -> None:
-        """Stop listening, end all connections, remove the socket."""
-        if self._server is not None:
-            self._server.close()
+        """Stop listening, end all connections, remove the socket if it is not systemd's."""
+        if self._servers:
+            for server in self._servers:
+                server.close()
             for peer in self._broker.peers():
                 self._broker.dismiss(peer, "The daemon stops.")
-            with contextlib.suppress(FileNotFoundError):
-                self._path.unlink()
+            if not self._is_passed:
+                self._path.unlink(missing_ok=True)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -183,6 +211,19 @@ def check_path(path: Path) -> None:
             f"The socket path {path} is {length} bytes long, and Linux allows {MAX_PATH_BYTES}; "
             "set a shorter one as daemon.socket in config.toml."
         )
+
+
+def _leads_somewhere(path: Path) -> bool:
+    """Whether anybody listens behind the socket file."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except BlockingIOError:
+            return True  # more wait for an answer than may
+        except OSError:
+            return False
+    return True
 
 
 def _remove_stale(path: Path) -> None:
@@ -232,10 +273,16 @@ def _assistant_group() -> int | None:
 
 def _is_allowed(sock: socket.socket, group: int | None) -> bool:
     """Our own user, root, and members of the group `assistant` (`SO_PEERCRED` of unix(7))."""
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _pid, user, peer_group = struct.unpack("3i", credentials)
+    _pid, user, peer_group = _credentials(sock)
     if user in (0, os.getuid()) or (group is not None and peer_group == group):
         return True
     with contextlib.suppress(KeyError):
         return group is not None and group in os.getgrouplist(pwd.getpwuid(user).pw_name, peer_group)
     return False
+
+
+def _credentials(sock: socket.socket) -> tuple[int, int, int]:
+    """Process, user and group at the other end."""
+    size = struct.calcsize("3i")
+    pid, user, group = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return pid, user, group

@@ -95,3 +95,8 @@ def connect(path: Path, role: wire.Role) -> Link:
     except BaseException:
         channel.close()
         raise
+
+
+def reconnect(link: Link, path: Path, role: wire.Role) -> None:
+    """Join the daemon that listens on `path` now, with the same link.  Raises `DaemonError`."""
+    link.rejoin(SocketChannel(path), role)

@@ -14,7 +14,7 @@ from assistant.config import Config
 from assistant.errors import AssistantError
 from assistant.messages import AnyMessage, Message
 
-PROTOCOL = 1
+PROTOCOL = 2
 HEADER_BYTES = 4
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 """Two minutes of sound, the longest utterance that config.toml allows, are 3.8 MB."""
@@ -59,10 +59,14 @@ class Beat(Frame, frozen=True):
 
 
 class Welcome(Frame, frozen=True):
-    """The daemon's answer to `Hello`: the configuration in force, and what the user wrote of it."""
+    """The daemon's answer to `Hello`: the configuration in force, and what the user wrote of it.
+
+    A worker whose predecessors died while they loaded waits for `pause_s` before it does.
+    """
 
     config: Config
     written: Config
+    pause_s: float = 0.0
 
 
 class Deliver(Frame, frozen=True):

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from assistant.errors import AssistantError
-from assistant.messages import AnyMessage, Failure, Stage, StageState
-from assistant.queues.link import Delivery, Disconnected, Link
-from assistant.queues.socket import connect
-from assistant.service import EXIT_UNUSABLE, give_back_memory, log_from
+from assistant.errors import AssistantError, AudioError, DaemonError, ModelError
+from assistant.messages import AnyMessage, Failure, Fault, Stage, StageState
+from assistant.queues.link import Delivery, Disconnected, Dismissed, Link
+from assistant.queues.socket import connect, reconnect
+from assistant.service import EXIT_UNUSABLE, give_back_memory, log_from, systemd
 
 log = logging.getLogger(__name__)
+
+PAUSE_STEP_S = 60.0
+
+NO_PLACE = "waiting until there is memory for it"
+"""What systemd shows of a worker that the plan has no place for; the installer knows the words."""
 
 
 class Handler(Protocol):
@@ -45,24 +52,76 @@ def work(stage: Stage, socket: Path) -> int:
     Raises `DaemonError` when there is no daemon to work for.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"  # a library that would fetch something must fail instead
+    # numpy's threads would go on spinning after the spectrum of an utterance, a quarter of its processor time
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     threading.excepthook = _end_process
     link = connect(socket, stage)
     log_from(link.config.log.level)
     try:
-        with _reported(stage, lambda reason, no_room: link.post(StageState(stage, "gone", reason, no_room))):
+        _pause(link)
+        with _reported(stage, lambda reason, fault: _unusable(link, stage, reason, fault)):
+            systemd.status("loading")
             worker = _build(stage)(link)
             give_back_memory()
-            link.post(StageState(stage, "ready"))
+            _ready(link, stage)
             if isinstance(worker, Listener):
                 for message in worker.listen():  # endless, or until the microphone is gone
                     link.post(message)
             else:
-                while (delivery := link.receive()) is not None:
-                    _serve(stage, worker, link, delivery)
+                link.on_beat = systemd.alive
+                _serve_all(stage, worker, link, socket)
         return EXIT_UNUSABLE
     except Disconnected:
         log.debug("the daemon went away")
     return 0
+
+
+def _pause(link: Link) -> None:
+    """Wait before loading for as long as the daemon wants; raises `Disconnected`."""
+    if link.pause_s:
+        ever = link.pause_s == math.inf
+        systemd.status(NO_PLACE if ever else f"waiting for {link.pause_s:.1f} s: the last one failed")
+    until_s = time.monotonic() + link.pause_s
+    while (left_s := until_s - time.monotonic()) > 0:
+        systemd.starts_later(2 * PAUSE_STEP_S)
+        link.receive(min(left_s, PAUSE_STEP_S))
+
+
+def _ready(link: Link, stage: Stage) -> None:
+    link.post(StageState(stage, "ready"))
+    systemd.ready()
+    systemd.status("ready")
+
+
+def _unusable(link: Link, stage: Stage, reason: str, fault: Fault | None) -> None:
+    systemd.status(reason)
+    link.post(StageState(stage, "gone", reason, fault))
+
+
+def _serve_all(stage: Stage, worker: Handler, link: Link, socket: Path) -> None:
+    """Work on what comes; raises `Disconnected` when the daemon is gone for good.
+
+    To load a model again takes long: a worker that holds nothing of the old daemon goes on with the next one,
+    which systemd has listening already.
+    """
+    while True:
+        try:
+            while (delivery := link.receive()) is not None:
+                _serve(stage, worker, link, delivery)
+        except Dismissed:
+            raise
+        except Disconnected:
+            if worker.acknowledges:  # it has an effect in hand that only the old daemon knows
+                raise
+            before = link.config
+            try:
+                reconnect(link, socket, stage)
+            except DaemonError as error:
+                raise Disconnected(str(error)) from None
+            if link.config != before:
+                raise
+            log.info("goes on with a new daemon")
+            _ready(link, stage)
 
 
 def _serve(stage: Stage, worker: Handler, link: Link, delivery: Delivery) -> None:
@@ -77,25 +136,35 @@ def _serve(stage: Stage, worker: Handler, link: Link, delivery: Delivery) -> Non
 
 
 @contextmanager
-def _reported(stage: Stage, report: Callable[[str, bool], None]) -> Iterator[None]:
-    """Tell what goes wrong in a sentence, and whether for want of memory; the process goes on."""
+def _reported(stage: Stage, report: Callable[[str, Fault | None], None]) -> Iterator[None]:
+    """Tell what goes wrong in a sentence, and of what kind it is; the process goes on."""
     try:
         yield
     except Disconnected:
         raise
     except AssistantError as error:
-        report(str(error), isinstance(error, MemoryError))
+        report(str(error), _fault(stage, error))
     except MemoryError:
-        report(f"There is not enough memory for the {stage} stage; choose a smaller model.", True)
+        report(f"There is not enough memory for the {stage} stage; choose a smaller model.", "memory")
     except ModuleNotFoundError as error:
-        report(f"The {stage} stage lacks a package ({error}); run ./install.sh again.", False)
+        report(f"The {stage} stage lacks a package ({error}); run ./install.sh again.", None)
     except Exception as error:  # noqa: BLE001 - the one place: one piece of work must not take the stage down
         # without the exception's own words, which may be a person's
         places = traceback.extract_tb(error.__traceback__)
         what = f"{type(error).__name__} at {Path(places[-1].filename).name}:{places[-1].lineno}"
         log.error("a defect in %s: %s", stage, what)
         log.debug("%s", "".join(traceback.format_list(places)))
-        report(f"The {stage} stage met a defect ({what}); --debug shows more.", False)
+        report(f"The {stage} stage met a defect ({what}); --debug shows more.", None)
+
+
+def _fault(stage: Stage, error: AssistantError) -> Fault | None:
+    if isinstance(error, MemoryError):
+        return "memory"
+    if isinstance(error, ModelError):
+        return "model"
+    if isinstance(error, AudioError):
+        return "microphone" if stage == "vad" else "speaker"
+    return None
 
 
 def _build(stage: Stage) -> Callable[[Link], Handler | Listener]:

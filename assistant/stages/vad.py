@@ -8,21 +8,26 @@ from collections.abc import Iterator
 
 from assistant.audio import endpointing
 from assistant.audio.formats import FRAME_SAMPLES, RATE_HZ
-from assistant.audio.microphone import open_microphone
+from assistant.audio.level import LevelMeter
+from assistant.audio.microphone import Microphone, open_microphone
 from assistant.engines.webrtc import WebrtcVad
+from assistant.errors import AudioError
 from assistant.messages import (
     AnyMessage,
+    EarconStarted,
     MicrophoneEnded,
     NextTurn,
     PlaybackStarted,
     SpeechDropped,
     SpeechResumed,
     SpeechStarted,
+    StageState,
     TurnEnded,
     TurnFinished,
     Utterance,
 )
 from assistant.queues.link import Link
+from assistant.service import systemd
 
 SILENCE = bytes(2 * FRAME_SAMPLES)
 ECHO_FRAMES = 15
@@ -30,6 +35,12 @@ ECHO_FRAMES = 15
 
 MOST_UNFINISHED = 4
 """Turns that may wait for their answers before a recording is read on: a pipe gives hours in a second."""
+
+RETRY_EVERY_S = 1.0
+"""How often a missing microphone is looked for."""
+
+RESTART_AFTER_S = 20.0
+"""A microphone that is missing for longer may only be found by a process that begins anew."""
 
 KEPT_ARRIVALS = 6_000
 """Frames (two minutes, the longest utterance) whose time of arrival is remembered."""
@@ -43,14 +54,19 @@ class VadStage:
         self._link = link
         self._half_duplex = config.audio.half_duplex
         self._voice = WebrtcVad(config.vad.aggressiveness)
+        self._vad = config.vad
         self._endpointer = endpointing.Endpointer(config.vad)
-        self._microphone = open_microphone(config.audio.microphone)
+        self._name = config.audio.microphone
+        self._microphone = self._open()
+        self._level = LevelMeter()
         self._arrivals: deque[float] = deque(maxlen=KEPT_ARRIVALS)
         self._frames = 0
         self._origin = 0  # the microphone's position when the first frame was fed
         self._next: NextTurn | None = None
         self._turn = NextTurn(0)
+        self._is_open = False  # whether that turn has begun and not ended
         self._speaking = 0  # the turn whose answer is in the air
+        self._earcon_s = (0.0, 0.0)  # from when until when the last earcon sounds
         self._deaf_frames = 0
         self._unfinished: set[int] = set()
         link.on_notice(self._on_notice)
@@ -61,7 +77,11 @@ class VadStage:
         while True:
             while self._microphone.can_wait and len(self._unfinished) >= MOST_UNFINISHED:
                 self._link.receive(0.05)
-            frame = self._microphone.read(timeout_s=0.5)
+            try:
+                frame = self._microphone.read(timeout_s=0.5)
+            except AudioError as error:
+                yield from self._recover(error)
+                continue
             self._link.receive(0)
             if frame is None or (frame and self._microphone.position <= settled):
                 continue
@@ -74,11 +94,59 @@ class VadStage:
         while True:
             self._link.receive()
 
+    def _recover(self, error: AudioError) -> Iterator[AnyMessage]:
+        """The microphone is gone: what it heard of a question is void, and it may come back."""
+        if self._is_open:
+            self._is_open = False
+            yield SpeechDropped(self._turn.turn)
+        self._endpointer = endpointing.Endpointer(self._vad)
+        self._frames = 0
+        self._arrivals.clear()
+        self._link.post(StageState("vad", "gone", str(error), "microphone"))
+        systemd.status(str(error))
+        if not self._microphone.close():
+            raise error
+        self._microphone = self._open(look_again=True)
+        yield StageState("vad", "ready")
+        systemd.status("ready")
+
+    def _open(self, look_again: bool = False) -> Microphone:
+        """The microphone, waiting for it; raises `AudioError` when a new process may do better."""
+        give_up_s = time.monotonic() + RESTART_AFTER_S
+        said = ""
+        while True:
+            microphone: Microphone | None = None
+            try:
+                microphone = open_microphone(self._name, look_again)
+                self._await_frame(microphone)
+                return microphone
+            except AudioError as error:
+                is_free = microphone is None or microphone.close()
+                if not is_free or time.monotonic() >= give_up_s:
+                    raise
+                if str(error) != said:
+                    said = str(error)
+                    self._link.post(StageState("vad", "gone", said, "microphone"))
+                    systemd.status(said)
+            look_again = True
+            systemd.alive()  # to wait is its work now
+            self._link.receive(RETRY_EVERY_S)
+
+    def _await_frame(self, microphone: Microphone) -> None:
+        """A device that opens and gives nothing hears nothing.  Raises `AudioError` if that lasts."""
+        while not microphone.can_wait and microphone.read(timeout_s=0.5) is None:
+            systemd.alive()
+            self._link.receive(0)
+
     def _hear(self, frame: bytes) -> Iterator[AnyMessage]:
+        systemd.alive()
         if self._frames == 0:
             self._origin = self._microphone.position - FRAME_SAMPLES
         self._frames += 1
         self._arrivals.append(self._microphone.captured_at_s)
+        level = self._level.feed(frame, self._microphone.position, self._microphone.captured_at_s)
+        if level is not None:
+            self._link.post(level)  # of the room as it is, whether it is listened to or not
         if self._is_deaf():
             frame = SILENCE
         events = self._endpointer.feed(frame, self._voice.voiced(frame))
@@ -88,7 +156,9 @@ class VadStage:
 
     def _is_deaf(self) -> bool:
         """Half duplex: what comes while the assistant speaks is most of all its own voice."""
-        if self._half_duplex and self._speaking:
+        since_s, until_s = self._earcon_s
+        sounds = self._speaking or since_s <= self._microphone.captured_at_s < until_s
+        if self._half_duplex and sounds:
             self._deaf_frames = ECHO_FRAMES
             return True
         if not self._deaf_frames:
@@ -104,6 +174,7 @@ class VadStage:
                     self._turn = self._await_next()
                     self._next = None
                     self._unfinished.add(self._turn.turn)
+                    self._is_open = True
                     yield SpeechStarted(self._turn.turn, self._arrived_s(sample))
                 case endpointing.Paused():
                     yield Utterance(
@@ -117,6 +188,7 @@ class VadStage:
                 case endpointing.Resumed(revision):
                     yield SpeechResumed(turn, self._turn.revision + revision)
                 case endpointing.Ended(revision, sample):
+                    self._is_open = False
                     yield TurnEnded(
                         turn,
                         self._turn.revision + revision,
@@ -125,6 +197,7 @@ class VadStage:
                         self._settled_for_good(),
                     )
                 case endpointing.Dropped():
+                    self._is_open = False
                     yield SpeechDropped(turn, self._settled_for_good())
 
     def _arrived_s(self, sample: int) -> float:
@@ -149,6 +222,8 @@ class VadStage:
             self._next = message
         elif isinstance(message, PlaybackStarted):
             self._speaking = message.turn
+        elif isinstance(message, EarconStarted):
+            self._earcon_s = (message.at_s, message.at_s + message.duration_ms / 1000)
         elif isinstance(message, TurnFinished):
             self._unfinished.discard(message.turn)
             if message.turn == self._speaking:

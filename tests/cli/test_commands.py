@@ -24,7 +24,7 @@ from command_line import (
     until,
 )
 
-COMMANDS = ("ask", "say", "transcribe", "run", "devices", "models", "daemon", "worker")
+COMMANDS = ("ask", "say", "transcribe", "run", "devices", "models", "status", "daemon", "worker")
 
 
 @pytest.fixture(scope="module")

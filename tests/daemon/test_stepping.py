@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -305,6 +306,125 @@ def test_deaths_that_stepped_down_are_not_counted_again() -> None:
     stepper = Stepper(FACTS, BEST, MEMORY)
     steps = [stepper.died("llm", at_s) is not None for at_s in range(8)]
     assert steps == [False, True] * 4
+
+
+# ---------------------------------------------------------------- workers that die again and again
+
+
+def models(plan: Plan) -> dict[Stage, object]:
+    return {"stt": plan.stt, "llm": plan.llm, "tts": plan.tts}
+
+
+@pytest.mark.parametrize(
+    ("stage", "without"),
+    [("llm", {"llm": SMALL}), ("tts", {"tts": VOICES[1]}), ("stt", None), ("vad", None)],
+)
+def test_a_model_whose_workers_crash_is_done_without(stage: Stage, without: dict[str, object] | None) -> None:
+    """Where there is another: a voice that crashes is better than none."""
+    board = Board()
+    plan = board.stepper.crashes(stage, board.now_s)
+    if without is None:
+        assert plan is None
+        assert board.plan == BEST
+    else:
+        assert plan is board.plan
+        assert models(plan) == models(BEST) | without
+        assert plan.total_bytes <= BEST.total_bytes
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_without_any_other_model_the_plan_stays(stage: Stage) -> None:
+    board = Board(PINNED)
+    before = board.plan
+    assert board.stepper.crashes(stage, board.now_s) is None
+    assert board.plan is before
+
+
+def test_a_model_that_crashed_does_not_come_back() -> None:
+    board = Board()
+    board.stepper.crashes("llm", board.now_s)
+    board.settle()
+    assert board.looks(PLENTY, 3 * LONGEST_BEFORE_UP_S) == []
+    board.look(0, held_bytes=0)
+    board.settle()
+    board.waits_up_s()
+    assert board.plan.llm == SMALL
+
+
+def test_only_a_larger_model_is_none_in_its_place() -> None:
+    """Where the small one crashes and the large one does not fit what it takes."""
+    board = Board(plan=LEAST)
+    assert LEAST.llm == SMALL
+    assert board.stepper.crashes("llm", board.now_s) is None
+    assert board.plan is LEAST
+
+
+def test_only_a_larger_voice_is_none_in_the_place_of_one_that_crashes() -> None:
+    """It does not fit what the plan takes, and to do without a voice is no remedy."""
+
+    def only(*voices: Candidate) -> Facts:
+        return msgspec.structs.replace(
+            FACTS, llm=(SMALL,), tts=voices, context_tokens=512, kv_types=("q8_0",)
+        )
+
+    smaller, larger = sorted(VOICES, key=lambda voice: at_most(PLENTY, only(voice)).total_bytes)
+    board = Board(only(smaller, larger))
+    assert board.plan.tts == smaller
+    assert board.stepper.crashes("tts", board.now_s) is None
+    assert board.plan.tts == smaller
+
+
+def test_after_a_crash_nothing_is_concluded_for_a_moment() -> None:
+    board = Board()
+    plan = board.stepper.crashes("llm", board.now_s)
+    assert board.look(VERY_LOW, held_bytes=0) is None
+    assert board.plan is plan
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2000 * MIB),
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("crash"), st.sampled_from(STAGES)),
+            st.tuples(st.just("death"), st.sampled_from(STAGES)),
+            st.tuples(st.just("low"), st.integers(0, 2 * RESERVE)),
+            st.tuples(st.just("room"), st.integers(1, 400)),
+        ),
+        max_size=15,
+    ),
+)
+def test_whatever_crashes(budget_bytes: int, happenings: list[tuple[str, Any]]) -> None:
+    """Never to a larger plan, never without a voice that there was, and never back to what crashed."""
+    board = Board(FACTS, at_most(budget_bytes))
+    crashed: set[str] = set()
+    for what, how in happenings:
+        old = board.plan
+        if what == "crash":
+            new = board.stepper.crashes(how, board.now_s)
+            if new is not None:
+                assert new is board.plan
+                assert new.fits
+                assert new.total_bytes <= old.total_bytes
+                assert new.has_voice == old.has_voice
+                gone = models(old)[how]
+                assert isinstance(gone, Candidate)
+                crashed.add(gone.name)
+            else:
+                assert board.plan is old
+        elif what == "death":
+            board.stepper.died(how, board.now_s)
+        elif what == "low":
+            board.look(how)
+        else:
+            for _ in range(how):
+                board.look(PLENTY)
+        names = {part.name for part in models(board.plan).values() if isinstance(part, Candidate)}
+        assert not names & crashed
+        board.settle()
+
+
+# ---------------------------------------------------------------- all together
 
 
 @settings(max_examples=100, deadline=None)

@@ -152,9 +152,7 @@ def test_workers_that_die_while_starting_are_reported(tmp_path: Path) -> None:
     nursery.run(scene)
     stage, reason = nursery.failures[0]
     assert stage == "stt"
-    assert reason.startswith(
-        f"The stt stage ended {IMMEDIATE_RESTARTS + 1} times while starting (SIGSEGV); see its log"
-    )
+    assert reason.startswith("The stt stage ends again and again while it starts (SIGSEGV); see its log")
 
 
 def test_a_hanging_worker_is_killed_on_request(tmp_path: Path) -> None:

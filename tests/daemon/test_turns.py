@@ -13,7 +13,13 @@ import pytest
 from assistant.daemon.answers import APOLOGY, EVERY_REVISION, SENTENCES_AHEAD
 from assistant.daemon.history import ROOM
 from assistant.daemon.turn import Action, CancelWork, Enqueue, Notify, Publish, Tell
-from assistant.daemon.turns import MOST_TURNS, VAD_BACK_WITHIN_S, VAD_RESUMES_WITHIN_S, Turns
+from assistant.daemon.turns import (
+    MOST_TURNS,
+    TORN_WITHIN_S,
+    VAD_BACK_WITHIN_S,
+    VAD_RESUMES_WITHIN_S,
+    Turns,
+)
 from assistant.errors import AnswerError, QueueFull
 from assistant.messages import (
     AnyMessage,
@@ -274,7 +280,8 @@ def test_speech_that_crosses_the_end_of_an_orphaned_turn_is_a_turn_of_its_own(ro
     room.starts()
     room.note(room.turns.stage_left("vad", room.now_s))
     room.note(room.turns.tick(room.now_s + 60))
-    assert room.finished() == [(1, "nothing")]
+    room.is_heard(0, revision=1)  # the apology
+    assert room.finished() == [(1, "failed")]
     room.starts()
     room.pauses()
     room.ends()
@@ -560,7 +567,10 @@ def test_an_orphaned_turn_ends_by_itself(room: Room, paused: bool, comes_back: b
         assert isinstance(room.published[-2], TurnEnded)
         room.answers("Because.")
         room.is_heard(0)
-    assert room.finished() == [(1, "answered" if paused else "nothing")]
+    else:  # nobody knows what was said
+        assert room.work(Sentence) == [sentence(0, APOLOGY, last=True, revision=1)]
+        room.is_heard(0, revision=1)
+    assert room.finished() == [(1, "answered" if paused else "failed")]
     room.speaks(2)
     assert room.work(Question) == []
     assert len(room.turns.turns()) == 1
@@ -579,6 +589,45 @@ def test_a_noise_after_the_question_does_not_lose_it(room: Room) -> None:
     room.answers("Because.")
     room.is_heard(0)
     assert room.finished() == [(1, "answered")]
+
+
+@pytest.mark.parametrize("open_before", [True, False])
+@pytest.mark.parametrize("then", ["dropped", "read as nothing", "read as nothing late", "understood"])
+def test_half_a_question_is_answered_or_apologised_for(room: Room, open_before: bool, then: str) -> None:
+    """Vad died while somebody spoke, perhaps before it had said so; its successor hears the rest."""
+    if open_before:
+        room.starts()
+    room.turns.stage_left("vad", room.now_s)
+    room.turns.stage_joined("vad")
+    room.turns.stage_ready("vad", room.now_s)
+    revision = 1 if open_before else 0
+    room.starts()
+    if then == "dropped":
+        room.fact("vad", SpeechDropped(1))
+    else:
+        room.pauses(revision=revision)
+        if then == "read as nothing late":
+            room.ends(revision=revision)
+        room.is_understood(revision=revision, text="Why?" if then == "understood" else "")
+        if then != "read as nothing late":
+            room.ends(revision=revision)
+    if then == "understood":
+        room.answers("Because.", revision=revision)
+        room.is_heard(0, revision=revision)
+    else:
+        revision = 1 if then == "dropped" else revision + 1
+        assert room.work(Sentence) == [sentence(0, APOLOGY, last=True, revision=revision)]
+        room.is_heard(0, revision=revision)
+    assert room.finished() == [(1, "answered" if then == "understood" else "failed")]
+
+
+def test_a_noise_later_than_that_is_one(room: Room) -> None:
+    room.turns.stage_left("vad", room.now_s)
+    room.turns.stage_ready("vad", room.now_s)
+    room.now_s += TORN_WITHIN_S
+    room.starts()
+    room.fact("vad", SpeechDropped(1))
+    assert room.finished() == [(1, "nothing")]
 
 
 def test_the_successor_knows_what_is_settled_and_what_sounds(room: Room) -> None:
@@ -601,7 +650,8 @@ def test_a_turn_that_failed_while_open_does_not_come_back_to_life(room: Room) ->
     assert room.finished() == []
     room.turns.stage_left("vad", room.now_s)
     room.note(room.turns.tick(room.now_s + VAD_BACK_WITHIN_S))
-    assert room.finished() == [(1, "nothing")]
+    room.is_heard(0, revision=1)  # the apology
+    assert room.finished() == [(1, "failed")]
     assert room.turns.tick(room.now_s + 2 * VAD_BACK_WITHIN_S) == []
 
 

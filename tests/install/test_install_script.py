@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -29,10 +31,15 @@ def run(*words: str, folder: Path, **environment: str) -> subprocess.CompletedPr
 @pytest.mark.parametrize(
     ("words", "mistake"),
     [
-        ((), "install.sh: say what to do: try or test."),
-        (("",), "install.sh: there is no ''; say try or test."),
-        (("tri",), "install.sh: there is no 'tri'; say try or test."),
-        (("--try", "--text"), "install.sh: there is no '--try'; say try or test."),
+        (("",), "there is no ''; say try, test or uninstall, or nothing to install the appliance."),
+        (("tri",), "there is no 'tri'; say try, test or uninstall, or nothing to install the appliance."),
+        (
+            ("--kiosk", "try"),
+            "there is no 'try'; say try, test or uninstall, or nothing to install the appliance.",
+        ),
+        (("--models",), "--models needs a folder that is there, and '' is none."),
+        (("--models", "/nowhere"), "--models needs a folder that is there, and '/nowhere' is none."),
+        (("uninstall", "--kiosk"), "uninstall knows no '--kiosk'; there is only --purge."),
     ],
 )
 def test_what_it_does_not_know_is_named_before_the_usage(
@@ -40,15 +47,36 @@ def test_what_it_does_not_know_is_named_before_the_usage(
 ) -> None:
     done = run(*words, folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"{mistake}\nUsage: ./install.sh try")
-    assert "not there yet" in done.stderr
+    assert done.stderr.startswith(f"install.sh: {mistake}\nUsage: sudo ./install.sh [--models DIR]")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [(), ("--kiosk",), ("uninstall",), ("uninstall", "--purge")])
+def test_the_appliance_is_a_matter_for_root(words: tuple[str, ...]) -> None:
+    # Run by root this would do what it says: the user is changed, and the script alone is there.
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        script = shutil.copy(SCRIPT, folder)
+        nobody = 65534 if os.geteuid() == 0 else None
+        done = subprocess.run(
+            [script, *words],
+            user=nobody,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert (done.returncode, done.stdout) == (2, "")
+    command = "sudo ./install.sh" + (" uninstall" if "uninstall" in words else "")
+    assert done.stderr == (
+        f"install.sh: only root can do this; run {command} (or ./install.sh try, which needs no root).\n"
+    )
 
 
 def test_help(tmp_path: Path) -> None:
     done = run("--help", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Usage: ./install.sh try")
+    assert done.stdout.startswith("Usage: sudo ./install.sh")
 
 
 @pytest.mark.parametrize(

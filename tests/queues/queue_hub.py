@@ -35,6 +35,7 @@ class Ledger:
         self.aside: list[tuple[Stage, AnyMessage]] = []
         self.dropped: list[tuple[Stage, AnyMessage, str]] = []
         self.refusal: AssistantError | None = None
+        self.worker_waits_s = 0.0
         self.renew: Callable[[AnyMessage], AnyMessage | None] = lambda message: message
         self.begin: Callable[[Peer], None]
 
@@ -60,6 +61,9 @@ class Ledger:
             self.posts.append(message)
             self.changed.notify_all()
 
+    def pause_s(self, _stage: Stage) -> float:
+        return self.worker_waits_s
+
     def again(self, message: AnyMessage) -> AnyMessage | None:
         return self.renew(message)
 
@@ -79,6 +83,8 @@ class Hub(Protocol):
 
     def connect(self, role: Role) -> Link: ...
 
+    def rejoin(self, link: Link, role: Role) -> None: ...
+
     def call(self, action: Callable[[], T]) -> T:
         """Do something to the broker, where the broker lives."""
 
@@ -97,6 +103,9 @@ class MemoryHub:
 
     def connect(self, role: Role) -> Link:
         return ready(memory.connect(self.broker, role), role)
+
+    def rejoin(self, link: Link, role: Role) -> None:
+        link.rejoin(memory.MemoryChannel(self.broker), role)
 
     def call(self, action: Callable[[], T]) -> T:
         return action()
@@ -143,6 +152,14 @@ class SocketHub:
         self._links.append(link)
         self.until(lambda: len(self.owner.peers) > count)  # the welcome comes a moment earlier
         return ready(link, role)
+
+    def rejoin(self, link: Link, role: Role) -> None:
+        count = len(self.owner.peers)
+        socket.reconnect(link, self.path, role)
+        self.until(lambda: len(self.owner.peers) > count and len(self.owner.gone) >= count)
+
+    def look(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.server.look(), self._loop).result(PATIENCE_S)
 
     def call(self, action: Callable[[], T]) -> T:
         async def act() -> T:

@@ -22,7 +22,8 @@ from assistant.messages import Ask, Question
 from assistant.queues import socket as peer_socket
 from assistant.queues import wire
 from assistant.queues.link import Disconnected
-from assistant.queues.server import MAX_PATH_BYTES, SocketServer
+from assistant.queues.server import MAX_PATH_BYTES, SocketServer, _leads_somewhere
+from assistant.service import systemd
 
 HELLO_WITHIN_S = 0.2
 
@@ -82,7 +83,7 @@ HELLO = wire.encode(wire.Hello("client", os.getpid()))
         (HELLO + framed(b"\x00"), "none of ours"),
         (
             wire.encode(wire.Hello("llm", 1, protocol=99)),
-            "version 99 of the queue's protocol and the daemon 1",
+            "version 99 of the queue's protocol and the daemon 2",
         ),
     ],
 )
@@ -251,6 +252,110 @@ def test_what_is_not_a_socket_is_left_alone(tmp_path: Path) -> None:
     assert notes.read_text(encoding="utf-8") == "precious"
     with pytest.raises(DaemonError, match="for its socket: File exists; set another"):
         listen(notes / "hub.sock")
+
+
+# ---------------------------------------------------------------- sockets that systemd passes
+
+
+@pytest.fixture
+def passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where somebody listens for the daemon, whether there is one or not."""
+    path = tmp_path / "hub.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        monkeypatch.setattr(systemd, "sockets", lambda: [listening.dup()])
+        yield path
+
+
+def test_a_passed_socket_is_served_and_left(passed: Path) -> None:
+    before = passed.stat().st_ino
+    for _ in range(2):
+        with SocketHub(passed) as hub:
+            in_step(hub.connect("client"))
+            hub.look()
+            assert passed.stat().st_ino == before
+    with socket.socket(socket.AF_UNIX) as early:
+        early.connect(str(passed))  # between two daemons
+        with SocketHub(passed) as hub:
+            early.settimeout(10.0)
+            early.sendall(HELLO)
+            hub.until(lambda: len(hub.owner.peers) == 1)
+            early.close()
+    assert passed.stat().st_ino == before
+
+
+def test_a_passed_socket_for_another_path_is_not_ours(passed: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.sock"
+    with SocketHub(other) as hub:
+        in_step(hub.connect("client"))
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(str(passed))  # nobody accepts it
+    assert passed.exists()
+    assert not other.exists()
+
+
+def test_a_passed_socket_whose_file_is_gone_is_made_again(passed: Path) -> None:
+    passed.unlink()
+    with SocketHub(passed) as hub:
+        in_step(hub.connect("client"))
+    assert not passed.exists(), "it was the daemon's own"
+
+
+def test_a_passed_socket_whose_file_is_a_dead_daemons_is_made_again(passed: Path) -> None:
+    """A daemon before us made the socket anew when somebody had removed it, and was killed."""
+    passed.unlink()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(passed))
+    with pytest.raises(DaemonError, match="No daemon listens"):
+        peer_socket.connect(passed, "client")
+    with SocketHub(passed) as hub:
+        in_step(hub.connect("client"))
+
+
+def test_a_full_queue_of_peers_is_no_dead_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for the daemon shall be served by it, not be cut off by another socket."""
+    path = tmp_path / "hub.sock"
+    with contextlib.ExitStack() as peers, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen(1)
+        before = path.stat().st_ino
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                waiting = peers.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(str(path))
+        assert _leads_somewhere(path)
+        monkeypatch.setattr(systemd, "sockets", lambda: [listening.dup()])
+        with SocketHub(path) as hub:
+            peers.close()
+            in_step(hub.connect("client"))
+            in_step(hub.connect("client"))  # by now the daemon knows that they went
+            assert path.stat().st_ino == before
+
+
+@pytest.mark.parametrize("is_passed", [True, False])
+def test_a_socket_that_was_removed_is_made_again(
+    passed: Path, monkeypatch: pytest.MonkeyPatch, is_passed: bool
+) -> None:
+    if not is_passed:
+        monkeypatch.setattr(systemd, "sockets", list)
+        passed.unlink()
+    with SocketHub(passed) as hub:
+        before = hub.connect("llm")
+        for _ in range(3):
+            passed.unlink()
+            with pytest.raises(DaemonError, match="No daemon listens"):
+                peer_socket.connect(passed, "client")
+            hub.look()
+            assert stat.S_IMODE(passed.stat().st_mode) == 0o660
+            in_step(hub.connect("client"))
+        hub.call(lambda: hub.broker.offer("llm", Question(1, 0, "Still there?"), 60.0))
+        delivery = before.receive(timeout_s=10.0)
+        assert delivery is not None
+        delivery.done()
+        in_step(before)
+    assert not passed.exists()
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from queue_hub import CONFIG, Hub, MemoryHub, SocketHub, in_step
 
+from assistant.config import Log
 from assistant.errors import QueueFull
 from assistant.messages import (
     AnyMessage,
@@ -17,6 +18,7 @@ from assistant.messages import (
     Question,
     Sentence,
     Speech,
+    StageState,
     Token,
     TurnAccepted,
     TurnEnded,
@@ -24,7 +26,7 @@ from assistant.messages import (
 )
 from assistant.queues import server, wire
 from assistant.queues.broker import CLIENT_BACKLOG_BYTES, WATCHER_BACKLOG_BYTES
-from assistant.queues.link import Delivery, Disconnected, Link
+from assistant.queues.link import Delivery, Disconnected, Dismissed, Link
 
 TTL_S = 60.0
 
@@ -447,3 +449,99 @@ def test_when_the_daemon_stops_its_peers_are_told(hub: Hub) -> None:
     for link in peers:
         with pytest.raises(Disconnected, match="The daemon stops"):
             link.notice(timeout_s=10.0)
+
+
+# ---------------------------------------------------------------- how it begins and ends, and begins anew
+
+
+def test_a_worker_is_told_how_long_to_wait_and_nobody_else(hub: Hub) -> None:
+    hub.owner.worker_waits_s = 2.5
+    assert hub.connect("llm").pause_s == 2.5
+    assert hub.connect("client").pause_s == hub.connect("watcher").pause_s == 0.0
+
+
+@pytest.mark.parametrize("said", ["There is no memory.", ""])
+def test_a_goodbye_is_told_from_a_daemon_that_just_went(hub: Hub, said: str) -> None:
+    worker = hub.connect("llm")
+    (peer,) = hub.call(hub.broker.peers)
+    hub.call(lambda: hub.broker.dismiss(peer, said) if said else peer.port.close())
+    with pytest.raises(Disconnected) as caught:
+        worker.receive(timeout_s=10.0)
+    assert isinstance(caught.value, Dismissed) is bool(said)
+    assert str(caught.value) == (said or "The daemon went away; start it again.")
+
+
+def test_the_turning_of_the_loop_is_felt(hub: Hub) -> None:
+    worker = hub.connect("llm")
+    beats: list[str] = []
+    worker.on_beat = lambda: beats.append("beat")
+    worker.receive(0)
+    assert beats == ["beat"]
+    worker.cancelled(1, 0)
+    assert beats == ["beat"] * 2
+    offer(hub, question(1))
+    next_of(worker).done()
+    while worker.receive(0.3) is not None:
+        pass
+    assert len(beats) >= 4, "also while it waits"
+
+
+def test_a_link_that_joins_anew_forgets_all_that_it_was_given(hub: Hub) -> None:
+    """Work that it had received and not begun, notices, what is stale: the new daemon has its own."""
+    worker = hub.connect("llm")
+    offer(hub, question(1), question(2))
+    assert next_of(worker).attempt == 1
+    hub.call(lambda: hub.broker.notify("llm", NextTurn(9)))
+    hub.call(lambda: hub.broker.cancel(7, 0))
+    in_step(worker)
+    assert worker.cancelled(7, 0)
+    hub.rejoin(worker, "llm")
+    assert worker.receive(0) is None
+    assert not worker.cancelled(7, 0)
+    assert worker.notice(0) is None
+    worker.post(StageState("llm", "ready"))
+    again = next_of(worker)
+    assert (again.message, again.attempt) == (question(1), 2)
+    again.done()
+    second = next_of(worker)
+    assert second.message == question(2)
+    second.done()
+    in_step(worker)
+    assert hub.call(lambda: len(hub.broker.queues["llm"])) == 0
+
+
+def test_what_was_given_ahead_is_given_again_and_once(hub: Hub) -> None:
+    worker = hub.connect("tts")
+    offer(hub, *map(sentence, range(3)))
+    assert next_of(worker).message == sentence(0)
+    in_step(worker)  # the others have come, too
+    hub.rejoin(worker, "tts")
+    assert worker.receive(0) is None
+    worker.post(StageState("tts", "ready"))
+    for index in range(3):
+        delivery = next_of(worker)
+        assert delivery.message == sentence(index)
+        delivery.done()
+    in_step(worker)
+    assert worker.receive(0) is None
+
+
+def test_a_link_that_joins_anew_has_the_new_configuration(hub: Hub) -> None:
+    worker = hub.connect("llm")
+    changed = msgspec.structs.replace(CONFIG, log=Log(level="debug"))
+    hub.broker.config = changed
+    hub.owner.worker_waits_s = 1.0
+    hub.rejoin(worker, "llm")
+    assert (worker.config, worker.written, worker.pause_s) == (changed, CONFIG, 1.0)
+
+
+def test_a_delivery_of_before_does_not_acknowledge_another(hub: Hub) -> None:
+    """The numbers of deliveries are the daemon's; one who finishes late finishes nothing."""
+    worker = hub.connect("llm")
+    offer(hub, question(1))
+    before = next_of(worker)
+    hub.rejoin(worker, "llm")
+    before.done()
+    in_step(worker)
+    worker.post(StageState("llm", "ready"))
+    assert next_of(worker).message == question(1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 import pytest
@@ -27,9 +28,16 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
         str: TEXT,
         bytes: st.binary(max_size=200),
         bool: st.booleans(),
-        tuple[Exchange, ...]: st.lists(st.builds(Exchange, TEXT, TEXT, st.booleans()), max_size=4).map(tuple),
+        NoneType: st.none(),
     }
-    return known[kind] if kind in known else st.sampled_from(get_args(kind))
+    if kind in known:
+        return known[kind]
+    parts = get_args(kind)
+    if get_origin(kind) is Literal:
+        return st.sampled_from(parts)
+    if get_origin(kind) in (Union, UnionType):
+        return st.one_of(*map(values_of, parts))
+    return st.lists(values_of(parts[0]), max_size=4).map(tuple) if parts else struct_of(kind)
 
 
 def struct_of(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,3 +113,20 @@ def test_why_there_is_none(tmp_path: Path) -> None:
 def test_without_any_the_reason_is_an_error() -> None:
     with pytest.raises(AudioError, match="No speaker was found"):
         choose([], "speaker", "auto")
+
+
+FAILS = """
+import ctypes
+from assistant.audio import devices
+
+if {quiet}:
+    devices.load_portaudio()
+alsa = ctypes.CDLL("libasound.so.2")
+assert alsa.snd_pcm_open(ctypes.byref(ctypes.c_void_p()), b"no such device", 0, 0) < 0
+"""
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_alsa_tries_in_vain_is_not_printed(quiet: bool) -> None:
+    done = subprocess.run([sys.executable, "-c", FAILS.format(quiet=quiet)], capture_output=True, check=True)
+    assert (done.stderr == b"") == quiet

@@ -21,9 +21,12 @@ RATE_HZ = 16_000
 class Sound:
     """A clip that remembers what the player says of it."""
 
-    def __init__(self, pcm: npt.NDArray[np.int16], heard_fraction: float = 0.0) -> None:
+    def __init__(
+        self, pcm: npt.NDArray[np.int16], heard_fraction: float = 0.0, *, waits: bool = True
+    ) -> None:
         self.pcm = pcm
         self.heard_fraction = heard_fraction
+        self.waits = waits
         self.may = Verdict.PLAY
         self.started_at_s: list[float] = []
         self.fractions: list[float] = []
@@ -126,6 +129,31 @@ def test_a_clip_waits_until_it_may_be_heard(studio: Studio) -> None:
     clip.may = Verdict.PLAY
     assert clip.over.wait(5)
     assert len(studio.recorded()) == len(clip.pcm)
+
+
+def test_a_clip_that_does_not_wait_is_heard_at_once_or_not_at_all(studio: Studio) -> None:
+    alone, behind, before, last = (Sound(tone(0.1, value), waits=False) for value in (3000, 4000, 5000, 6000))
+    answer, patient = Sound(tone(0.3, 7000)), Sound(tone(0.1, 8000))
+    studio.player.play(alone)
+    assert alone.over.wait(5)
+    assert alone.fractions[-1] == 1.0
+    answer.may = Verdict.WAIT
+    studio.player.play(answer)
+    studio.player.play(behind)
+    answer.may = Verdict.PLAY
+    assert behind.over.wait(5)
+    assert behind.reasons == [""], "one is in the air"
+    studio.player.play(patient)
+    assert patient.over.wait(5)
+    answer.may = Verdict.WAIT
+    for clip in (answer, before, last):
+        studio.player.play(clip)
+    answer.may = Verdict.DROP
+    assert last.over.wait(5)
+    assert before.reasons == [""], "one is behind it already"
+    sound = np.concatenate([clip.pcm for clip in (alone, answer, patient, last)])
+    heard = studio.recorded()
+    assert (heard[heard != 0] == sound).all()
 
 
 def test_an_empty_clip_is_heard_at_once(studio: Studio) -> None:

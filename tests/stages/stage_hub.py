@@ -46,6 +46,7 @@ class Ledger:
         self.gone = 0
         self.lost_work: list[AnyMessage] = []
         self.when_posted: Callable[[AnyMessage], None] = lambda _message: None
+        self.worker_waits_s = 0.0
         self.begin: Callable[[Peer], None]
 
     def joined(self, _peer: Peer) -> None:
@@ -59,6 +60,9 @@ class Ledger:
             self.begin(peer)
         self.when_posted(message)
         self.posts.append(message)
+
+    def pause_s(self, _stage: Stage) -> float:
+        return self.worker_waits_s
 
     def again(self, message: AnyMessage) -> AnyMessage:
         return message
@@ -137,6 +141,16 @@ class SocketDaemon:
 
     def stop(self) -> None:
         asyncio.run_coroutine_threadsafe(self._server.stop(), self._loop).result(PATIENCE_S)
+
+    def die(self) -> None:
+        """End without a word, as when the process is killed; a socket that others gave it stays."""
+
+        async def end() -> None:
+            for peer in self.broker.peers():
+                peer.port.close()
+            await self._server.stop()
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result(PATIENCE_S)
 
     def connect(self, stage: Stage) -> Link:
         link = socket.connect(self.path, stage)

@@ -6,8 +6,10 @@ import contextlib
 import logging
 import os
 import re
+import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -22,27 +24,30 @@ from assistant.audio.card import SoundCard
 from assistant.audio.formats import RATE_HZ
 from assistant.audio.microphone import Microphone
 from assistant.config import Audio, Config, Llm, Log, Stt, Tts
-from assistant.errors import DaemonError
+from assistant.errors import AudioError, ConfigError, DaemonError, ModelError, NoRoomError
 from assistant.messages import (
     AnyMessage,
     Cancel,
     Failure,
+    Fault,
     MicrophoneEnded,
     NextTurn,
     Question,
     Sentence,
     Speech,
+    SpeechDropped,
     SpeechStarted,
     Stage,
     StageState,
+    Token,
     Transcript,
     Utterance,
 )
 from assistant.queues import socket as queues
 from assistant.queues.link import Link
-from assistant.service import EXIT_UNUSABLE
+from assistant.service import EXIT_UNUSABLE, Systemd, systemd
 from assistant.stages import loop, vad
-from assistant.stages.loop import work
+from assistant.stages.loop import Handler, Listener, work
 
 TOO_LONG = "secret " * 3000
 
@@ -62,10 +67,10 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class Post:
     """A daemon, and a worker that runs its loop for it."""
 
-    def __init__(self, daemon: SocketDaemon, stage: Stage, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, daemon: SocketDaemon, stage: Stage, exit_code: Future[int]) -> None:
         self.daemon = daemon
         self.stage = stage
-        self.exit_code: Future[int] = pool.submit(work, stage, daemon.path)
+        self.exit_code = exit_code
 
     def states(self) -> list[StageState]:
         return posted(self.daemon, StageState)
@@ -89,23 +94,31 @@ Employ = Callable[..., Post]
 
 @pytest.fixture
 def employ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Employ]:
-    """`employ(stage, config)`: a worker, which is gone at the end of the test."""
+    """`employ(stage, config)`: a worker, which is gone at the end of the test.
+
+    With `before` it is that post's worker, which a new daemon awaits.
+    """
     with contextlib.ExitStack() as leaves, ThreadPoolExecutor() as pool:
         daemons: list[SocketDaemon] = []
 
-        def connect(socket: Path, stage: Stage) -> Link:
-            return leaves.enter_context(contextlib.closing(queues.connect(socket, stage)))
+        def connect(path: Path, stage: Stage) -> Link:
+            return leaves.enter_context(contextlib.closing(queues.connect(path, stage)))
 
-        def open_microphone(name: str) -> Microphone:
-            return leaves.enter_context(contextlib.closing(microphone.open_microphone(name)))
+        def open_microphone(name: str, look_again: bool) -> Microphone:
+            return leaves.enter_context(contextlib.closing(microphone.open_microphone(name, look_again)))
 
         # what a worker opens, the end of its process closes
         monkeypatch.setattr(loop, "connect", connect)
         monkeypatch.setattr(vad, "open_microphone", open_microphone)
+        monkeypatch.setattr(vad, "RESTART_AFTER_S", 0.0)
 
-        def begin(stage: Stage, config: Config = CONFIG) -> Post:
-            daemons.append(SocketDaemon(tmp_path / "daemon.sock", config).__enter__())
-            return Post(daemons[-1], stage, pool)
+        def begin(
+            stage: Stage, config: Config = CONFIG, before: Post | None = None, waits_s: float = 0
+        ) -> Post:
+            daemon = SocketDaemon(tmp_path / "daemon.sock", config)
+            daemon.owner.worker_waits_s = waits_s
+            daemons.append(daemon.__enter__())
+            return Post(daemon, stage, before.exit_code if before else pool.submit(work, stage, daemon.path))
 
         yield begin
         for daemon in daemons:
@@ -130,6 +143,7 @@ def test_a_stage_that_cannot_work_says_why_and_ends(employ: Employ, stage: Stage
     until(lambda: bool(post.states()))
     (state,) = post.states()
     assert (state.stage, state.state) == (stage, "gone")
+    assert state.fault == ("microphone" if stage == "vad" else "model")
     assert f"no-{stage}" in state.detail
     assert re.fullmatch(r"[A-Z].*[^.][.?]", state.detail), "a sentence"
 
@@ -179,9 +193,11 @@ def test_a_listener_whose_microphone_went_away_says_so(employ: Employ, tmp_path:
     until(lambda: bool(posted(post.daemon, SpeechStarted)))
     card.close()
     assert post.exit_code.result(PATIENCE_S) == EXIT_UNUSABLE
-    until(lambda: len(post.states()) == 2)
-    assert post.states()[1].state == "gone"
+    until(lambda: len(post.states()) == 3)
+    assert [(state.state, state.fault) for state in post.states()[1:]] == [("gone", "microphone")] * 2
     assert "went away" in post.states()[1].detail
+    assert "cannot be reached" in post.states()[2].detail
+    assert [message.turn for message in posted(post.daemon, SpeechDropped)] == [1]
 
 
 def test_a_sentence_that_was_taken_is_not_heard_yet(employ: Employ) -> None:
@@ -247,12 +263,194 @@ def test_what_a_person_can_mend_is_said_as_it_is(employ: Employ) -> None:
     assert post.leave() == 0
 
 
+# ---------------------------------------------------------------- the daemon dies, and another comes
+
+WORK: dict[Stage, AnyMessage] = {
+    "stt": Utterance(2, 0, recording("q00.wav").tobytes(), RATE_HZ, 1500, 0.0),
+    "llm": Question(2, 0, "What is the capital of Germany?"),
+}
+GERMANY = {"stt": "What is the capital of Germany?", "llm": "The capital of Germany is Berlin."}
+
+
+@pytest.fixture
+def passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As systemd does, somebody listens for the daemon whether there is one or not."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "daemon.sock"))
+        listening.listen()
+        monkeypatch.setattr(systemd, "sockets", lambda: [listening.dup()])
+        yield
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When a stage was loaded, each time."""
+    times: list[float] = []
+    build = loop._build
+
+    def counted(stage: Stage) -> Callable[[Link], Handler | Listener]:
+        times.append(time.monotonic())
+        return build(stage)
+
+    monkeypatch.setattr(loop, "_build", counted)
+    return times
+
+
+def results(post: Post) -> list[str]:
+    return [message.text for message in posted(post.daemon, Transcript) + posted(post.daemon, Sentence)]
+
+
+@pytest.mark.parametrize("stage", ["stt", "llm"])
+@pytest.mark.usefixtures("passed")
+def test_a_loaded_model_outlives_the_daemon(employ: Employ, loaded: list[float], stage: Stage) -> None:
+    post = employ(stage)
+    post.until_ready()
+    for _ in range(3):
+        post.daemon.die()
+        post = employ(stage, before=post)
+        post.until_ready()
+        post.offer(WORK[stage])
+        assert results(post) == [GERMANY[stage]]
+    assert len(loaded) == 1
+    assert post.leave() == 0, "a daemon that says goodbye is not waited for, though somebody listens"
+
+
+@pytest.mark.usefixtures("passed")
+def test_a_daemon_that_dies_in_mid_answer_is_forgotten(employ: Employ, loaded: list[float]) -> None:
+    """The next one knows nothing of the turn: not a word of it may come."""
+    first = employ("llm")
+    first.until_ready()
+    first.daemon.notify("llm", Cancel(2, 0))  # of the first daemon's turns
+    first.daemon.offer("llm", Question(1, 0, "Tell me a story."))
+    until(lambda: bool(posted(first.daemon, Token)))
+    first.daemon.die()
+    assert not posted(first.daemon, Sentence), "it is still in the middle of it"
+    second = employ("llm", before=first)
+    second.until_ready()
+    second.offer(WORK["llm"])
+    assert results(second) == [GERMANY["llm"]]
+    assert {token.turn for token in posted(second.daemon, Token)} == {2}
+    assert len(loaded) == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        Config(llm=Llm(model="another.gguf")),
+        msgspec.structs.replace(CONFIG, log=Log(level="debug")),
+    ],
+)
+@pytest.mark.usefixtures("passed")
+def test_a_daemon_of_other_settings_gets_another_worker(
+    employ: Employ, loaded: list[float], changed: Config
+) -> None:
+    post = employ("llm")
+    post.until_ready()
+    post.daemon.die()
+    successor = employ("llm", changed, before=post)
+    assert post.exit_code.result(PATIENCE_S) == 0
+    assert successor.states() == []
+    assert len(loaded) == 1
+
+
+@pytest.mark.usefixtures("passed")
+def test_what_is_in_the_air_ends_with_the_daemon(employ: Employ) -> None:
+    """tts has an effect in hand of which the next daemon knows nothing."""
+    post = employ("tts")
+    post.until_ready()
+    post.daemon.die()
+    assert post.exit_code.result(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("stage", ["stt", "llm"])
+def test_without_another_daemon_the_worker_ends(employ: Employ, stage: Stage) -> None:
+    post = employ(stage)
+    post.until_ready()
+    post.daemon.die()
+    assert post.exit_code.result(PATIENCE_S) == 0
+
+
+# ---------------------------------------------------------------- how it begins, and why it cannot
+
+
+def test_a_worker_waits_as_long_as_it_is_told_before_it_loads(employ: Employ, loaded: list[float]) -> None:
+    began_s = time.monotonic()
+    employ("llm", waits_s=0.3).until_ready()
+    assert 0.3 <= loaded[0] - began_s < 5.0
+
+
+def test_a_worker_that_waits_still_ends_with_the_daemon(employ: Employ, loaded: list[float]) -> None:
+    post = employ("llm", waits_s=1000.0)
+    until(lambda: post.daemon.owner.peers == 1)
+    assert post.leave() == 0
+    assert loaded == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "error", "fault"),
+    [
+        ("llm", ModelError("There is no model."), "model"),
+        ("llm", NoRoomError("There is no room."), "memory"),
+        ("stt", MemoryError(), "memory"),
+        ("vad", AudioError("There is no microphone."), "microphone"),
+        ("tts", AudioError("There is no speaker."), "speaker"),
+        ("tts", ConfigError("That is no speed."), None),
+        ("stt", ModuleNotFoundError("No module named 'x'", name="x"), None),
+        ("stt", RuntimeError("no"), None),
+    ],
+)
+def test_a_stage_that_cannot_work_says_of_what_kind_it_is(
+    employ: Employ, monkeypatch: pytest.MonkeyPatch, stage: Stage, error: Exception, fault: Fault | None
+) -> None:
+    def fail(_link: Link) -> Handler:
+        raise error
+
+    monkeypatch.setattr(loop, "_build", lambda _stage: fail)
+    post = employ(stage)
+    assert post.exit_code.result(PATIENCE_S) == EXIT_UNUSABLE
+    until(lambda: bool(post.states()))
+    (state,) = post.states()
+    assert (state.stage, state.state, state.fault) == (stage, "gone", fault)
+    assert re.fullmatch(r"[A-Z].*[^.]\.", state.detail), "a sentence"
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """What systemd is told."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "notify"))
+        receiver.settimeout(PATIENCE_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "4")
+        monkeypatch.delenv("WATCHDOG_PID", raising=False)
+        monkeypatch.setattr(loop, "systemd", Systemd())
+        yield receiver
+
+
+def test_systemd_is_told_what_the_worker_does(employ: Employ, manager: socket.socket) -> None:
+    employ("llm", waits_s=0.2).until_ready()
+    waiting, extended, *told = [manager.recv(1000).decode() for _ in range(7)]
+    assert waiting.startswith("STATUS=waiting for ")
+    assert extended.startswith("EXTEND_TIMEOUT_USEC=")
+    assert told == ["STATUS=loading", "READY=1", "STATUS=ready", "WATCHDOG=1", "WATCHDOG=1"]
+
+
+def test_systemd_is_told_why_a_worker_cannot_work(
+    employ: Employ, manager: socket.socket, tmp_path: Path
+) -> None:
+    post = employ("llm", unusable("llm", tmp_path))
+    assert post.exit_code.result(PATIENCE_S) == EXIT_UNUSABLE
+    until(lambda: bool(post.states()))
+    told = [manager.recv(1000).decode() for _ in range(2)]
+    assert told == ["STATUS=loading", f"STATUS={post.states()[0].detail}"]
+
+
 # ---------------------------------------------------------------- surroundings
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
 def test_the_daemons_configuration_says_what_is_logged(employ: Employ, level: str, tmp_path: Path) -> None:
-    config = msgspec.structs.replace(unusable("llm", tmp_path), log=Log(level=level))  # type: ignore[arg-type]
+    config = msgspec.structs.replace(unusable("llm", tmp_path), log=Log(level=level))  # type: ignore[arg-type] # any of the levels
     assert employ("llm", config).exit_code.result(PATIENCE_S) == EXIT_UNUSABLE
     least = logging.getLevelNamesMapping()[level.upper()]
     assert logging.getLogger("assistant.stages.loop").getEffectiveLevel() == least

@@ -14,15 +14,19 @@ import soundfile
 from stage_hub import CONFIG, PATIENCE_S, Int16, SocketDaemon, posted, silence, until
 
 from assistant.audio.card import SoundCard
+from assistant.audio.earcons import duration_ms, earcon
 from assistant.audio.formats import RATE_HZ
 from assistant.audio.playback import AUDIBLE
-from assistant.config import Audio
+from assistant.config import Audio, Sounds
 from assistant.engines.piper import PiperEngine
 from assistant.messages import (
     AnyMessage,
     Cancel,
+    Earcon,
+    EarconStarted,
     Failure,
     PlaybackStarted,
+    PlayEarcon,
     Sentence,
     Speech,
     Spoken,
@@ -40,7 +44,7 @@ STORY = "Once there was a little robot, and it lived in a small house by the sea
 class Studio:
     """The stage, its sound card, and the daemon that gives it sentences."""
 
-    def __init__(self, folder: Path, speaker: str = "", speed: float = 1.0) -> None:
+    def __init__(self, folder: Path, speaker: str = "", speed: float = 1.0, earcons: bool = True) -> None:
         soundfile.write(folder / "silence.wav", silence(0.1), RATE_HZ)
         self._file = folder / "out.wav"
         self._clock_hz = VOICE_HZ * speed
@@ -49,7 +53,8 @@ class Studio:
         )
         self.card.start()
         audio = Audio(speaker=speaker or self.card.speaker_name)
-        self.daemon = SocketDaemon(folder / "daemon.sock", msgspec.structs.replace(CONFIG, audio=audio))
+        config = msgspec.structs.replace(CONFIG, audio=audio, sounds=Sounds(earcons=earcons))
+        self.daemon = SocketDaemon(folder / "daemon.sock", config)
         self.daemon.__enter__()
         self.link = self.daemon.connect("tts")
         self.stage = TtsStage(self.link)
@@ -72,6 +77,13 @@ class Studio:
         """What the stage made of the turn may be heard."""
         self.daemon.notify("tts", TurnEnded(turn, revision, 0.0, 0.0))
 
+    def beep(self, *names: Earcon) -> None:
+        """Ask for earcons; the stage knows of them when this returns."""
+        for name in names:
+            self.daemon.notify("tts", PlayEarcon(name))
+        # the notices are before what this asks for, and the answer comes back on the same link
+        self.give(Sentence(99, 0, 0, "***", last=True, to_client=True))
+
     def until_all_is_done(self) -> None:
         until(lambda: not self.daemon.unfinished("tts"))
 
@@ -91,8 +103,8 @@ Open = Callable[..., Studio]
 def open_studio(tmp_path: Path) -> Iterator[Open]:
     studios: list[Studio] = []
 
-    def make(speaker: str = "", speed: float = 1.0) -> Studio:
-        studios.append(Studio(tmp_path, speaker, speed))
+    def make(speaker: str = "", speed: float = 1.0, earcons: bool = True) -> Studio:
+        studios.append(Studio(tmp_path, speaker, speed, earcons))
         return studios[-1]
 
     yield make
@@ -292,3 +304,72 @@ def test_a_speaker_that_goes_away_is_told(open_studio: Open) -> None:
     failures = posted(studio.daemon, Failure)
     assert len(failures) == 2, "of the sentence in the air, and of the one behind it"
     assert 1.0 not in spoken(studio, 0)
+
+
+# ---------------------------------------------------------------- earcons
+
+
+def test_an_earcon_is_heard_at_once_and_told(open_studio: Open) -> None:
+    studio = open_studio()
+    before_s = time.monotonic()
+    studio.beep("listening")
+    until(lambda: bool(posted(studio.daemon, EarconStarted)))
+    (started,) = posted(studio.daemon, EarconStarted)
+    assert started.duration_ms == duration_ms("listening")
+    until(lambda: time.monotonic() > started.at_s + 0.2)
+    sound, times = studio.recorded()
+    whole = earcon("listening", VOICE_HZ)
+    assert np.array_equal(sound, whole[whole != 0])
+    assert times[0] == pytest.approx(started.at_s, abs=0.01)
+    assert before_s < times[0]
+    assert not posted(studio.daemon, PlaybackStarted), "it is no answer"
+
+
+def test_a_beep_never_comes_into_an_answer(open_studio: Open, voice: PiperEngine) -> None:
+    """What is still true after the answer waits for its end; the rest is not heard."""
+    studio = open_studio()
+    studio.give(Sentence(1, 0, 0, BERLIN, last=False))
+    studio.beep("thinking", "error")  # the answer waits to be released
+    studio.end_turn(1)
+    until(lambda: bool(posted(studio.daemon, PlaybackStarted)))
+    studio.beep("listening")
+    until(lambda: spoken(studio, 0)[-1:] == [1.0])
+    until(lambda: bool(posted(studio.daemon, EarconStarted)))
+    (started,) = posted(studio.daemon, EarconStarted)
+    assert started.duration_ms == duration_ms("error")
+    until(lambda: time.monotonic() > started.at_s + 0.5)
+    sound, _ = studio.recorded()
+    whole = np.concatenate([said(voice, BERLIN), earcon("error", VOICE_HZ)])
+    assert np.array_equal(sound, whole[whole != 0])
+
+
+def test_an_answer_is_whole_behind_a_beep(open_studio: Open, voice: PiperEngine) -> None:
+    studio = open_studio()
+    studio.end_turn(1)
+    studio.beep("ready")
+    studio.give(Sentence(1, 0, 0, BERLIN, last=True))
+    studio.until_all_is_done()
+    sound, _ = studio.recorded()
+    whole = np.concatenate([earcon("ready", VOICE_HZ), said(voice, BERLIN)])
+    assert np.array_equal(sound, whole[whole != 0])
+
+
+def test_earcons_can_be_turned_off(open_studio: Open, voice: PiperEngine) -> None:
+    studio = open_studio(earcons=False)
+    studio.end_turn(1)
+    studio.beep("ready", "error")
+    studio.give(Sentence(1, 0, 0, BERLIN, last=True))
+    studio.until_all_is_done()
+    sound, _ = studio.recorded()
+    whole = said(voice, BERLIN)
+    assert np.array_equal(sound, whole[whole != 0])
+    assert not posted(studio.daemon, EarconStarted)
+
+
+def test_a_beep_without_a_speaker_harms_nothing(
+    open_studio: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    studio = open_studio(speaker=f"card:{tmp_path / 'nowhere.sock'}")
+    studio.beep("ready")
+    until(lambda: "the earcon ready was not heard" in caplog.text)
+    assert not posted(studio.daemon, Failure)

@@ -1,0 +1,159 @@
+"""`assistant status`: how the running assistant is, at a glance or for a program."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from assistant.errors import DaemonError
+
+if TYPE_CHECKING:
+    from assistant.board.health import Health
+    from assistant.config import Config
+    from assistant.messages import Status
+
+HELP = "show how the running assistant is: stages, plan, memory, microphone, last turns"
+EXIT_CODES = (
+    "exit code: 0 when every stage that should run is ready, 3 when one is not (yet) or cannot work, "
+    "1 when no daemon answers"
+)
+EVERY_S = 1.0
+ANSWER_WITHIN_S = 5.0
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="JSON with units in its names; one line a look")
+    parser.add_argument("--watch", action="store_true", help="look every second, until Ctrl-C")
+    parser.epilog = EXIT_CODES
+
+
+def run(words: argparse.Namespace) -> int:
+    import json
+    import sys
+    import time
+
+    from assistant.board.health import read_health
+    from assistant.config import load
+
+    config = load(words.config)
+    status = ask(config)
+    if words.watch and not words.json and sys.stdout.isatty():
+        _redraw(config, status)
+    while True:
+        if words.json:
+            print(json.dumps(as_tree(status, read_health()), ensure_ascii=False), flush=True)
+        else:
+            print(_glance(status), flush=True)
+        if not words.watch:
+            return exit_code(status)
+        time.sleep(EVERY_S)
+        if not words.json:
+            print()
+        status = ask(config)
+
+
+def exit_code(status: Status) -> int:
+    """What scripts are told."""
+    return 3 if any(stage.hinders for stage in status.stages) else 0
+
+
+def ask(config: Config) -> Status:
+    """The running daemon's status.  Raises `DaemonError` where none runs, or it is of another version."""
+    import contextlib
+    import time
+
+    from assistant.client import attach
+    from assistant.messages import Status, StatusWanted
+    from assistant.queues.link import Disconnected
+    from assistant.queues.wire import ProtocolError
+
+    link = attach(config, "client")
+    if link is None:
+        raise DaemonError(
+            "No daemon runs; start one with `assistant`, or the installed one with "
+            "`sudo systemctl start assistant.target`."
+        )
+    with contextlib.closing(link):
+        try:
+            link.post(StatusWanted())
+            give_up_s = time.monotonic() + ANSWER_WITHIN_S
+            while (left_s := give_up_s - time.monotonic()) > 0:
+                if isinstance(message := link.notice(left_s), Status):
+                    return message
+        except (Disconnected, ProtocolError) as error:
+            if isinstance(error, ProtocolError) or StatusWanted.__name__ in str(error):
+                raise DaemonError(
+                    "The running daemon is of another version than this command; restart it."
+                ) from None
+            raise
+    raise DaemonError("The daemon does not answer; it may be overloaded or stopped: restart it.")
+
+
+def _redraw(config: Config, status: Status) -> None:
+    """The same again and again on a terminal, until Ctrl-C; a daemon that is restarted is waited for."""
+    import time
+
+    from rich.live import Live
+    from rich.text import Text
+
+    text = _glance(status)
+    with Live(Text(text), screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(Text(text), refresh=True)
+            time.sleep(EVERY_S)
+            try:
+                text = _glance(ask(config))
+            except DaemonError as error:
+                text = str(error)
+
+
+def _glance(status: Status) -> str:
+    from datetime import datetime
+
+    from assistant.board.health import read_health
+    from assistant.cli.glance import lines
+
+    return "\n".join(lines(status, read_health(), datetime.now()))
+
+
+def as_tree(status: Status, health: Health) -> dict[str, object]:
+    """The status for programs; what is not known is null.
+
+    `version`, `pid`, `running_s`, `state` (as `Status` has it), `ready` (what exit code 0 says), `stages` by
+    name (`StageStatus`), `plan` (`PlanStatus`), `memory` (`held_bytes`, `available_bytes`, `limited_by`),
+    `microphone` (`rms_dbfs`, `peak_dbfs`, `frames`, `lost_frames` of the last second, which ended `ago_s`),
+    `board` (`Health`), `turns`, the last first (`TurnStatus`, with `ago_s`).
+    """
+    import msgspec
+
+    tree = msgspec.to_builtins(status)
+    at_s = status.at_s
+    microphone = tree["microphone"]
+    if microphone is not None:
+        del microphone["type"]
+        microphone["ago_s"] = at_s - microphone.pop("at_s")
+    for turn in tree["turns"]:
+        turn["ago_s"] = at_s - turn.pop("finished_at_s")
+    tree = {
+        "version": status.version,
+        "pid": status.pid,
+        "running_s": at_s - status.started_at_s,
+        "state": status.state,
+        "ready": exit_code(status) == 0,
+        "stages": {stage.pop("stage"): stage for stage in tree["stages"]},
+        "plan": tree["plan"],
+        "memory": {key: tree[key] for key in ("held_bytes", "available_bytes", "limited_by")},
+        "microphone": microphone,
+        "board": msgspec.to_builtins(health),
+        "turns": tree["turns"][::-1],
+    }
+    return {key: _rounded(value) for key, value in tree.items()}
+
+
+def _rounded(value: object) -> object:
+    """Milliseconds and thousandths of decibels are fine enough."""
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_rounded(part) for part in value]
+    return round(value, 3) if isinstance(value, float) else value

@@ -1,0 +1,91 @@
+"""The stages' health: what state each is in, how its workers died, how long the next one waits.  Pure."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+from assistant.daemon.supervision import IMMEDIATE_RESTARTS, restart_pause_s
+from assistant.messages import STAGES, Stage, StageState
+from assistant.service import EXIT_UNUSABLE
+
+log = logging.getLogger(__name__)
+
+CRASHES = 5
+CRASHES_WITHIN_S = 300.0
+"""A stage whose workers die so often in that time will not mend by itself."""
+
+QUICK_S = 10.0
+"""Workers that could work, and died so soon after each other, are replaced ever more slowly."""
+
+
+class Health:
+    """Of all four stages."""
+
+    def __init__(self) -> None:
+        self.states: dict[Stage, StageState] = {stage: StageState(stage, "gone") for stage in STAGES}
+        self.deaths: dict[Stage, int] = dict.fromkeys(STAGES, 0)
+        """Workers that went without having been told to, since the daemon began."""
+        self._failures: dict[Stage, int] = dict.fromkeys(STAGES, 0)
+        self._recent: dict[Stage, deque[float]] = {stage: deque(maxlen=CRASHES) for stage in STAGES}
+        self._quick: dict[Stage, list[float]] = {stage: [] for stage in STAGES}
+        self._said: dict[Stage, str] = {}  # why a stage cannot work, as far as it has been logged
+
+    def pause_s(self, stage: Stage, now_s: float) -> float:
+        """How long the stage's next worker waits before it loads, by how its predecessors ended."""
+        if self.states[stage].fault == "microphone":
+            return 0.0  # the last one has waited long enough itself
+        if self._failures[stage]:
+            return restart_pause_s(self._failures[stage], EXIT_UNUSABLE if self.states[stage].detail else 0)
+        quick = sum(now_s - died_s < QUICK_S for died_s in self._quick[stage])
+        return restart_pause_s(quick, 0)
+
+    def set(self, state: StageState) -> None:
+        """The stage is in this state now; logged once, however often the next worker finds the same."""
+        stage = state.stage
+        if state.state == "starting":
+            self._failures[stage] += 1  # until it says that it is ready
+        elif state.state == "ready":
+            self._failures[stage] = 0
+        self.states[stage] = state
+        if not state.detail:
+            level = logging.INFO if state.state == "ready" else logging.DEBUG
+            log.log(level, "%s is %s", stage, state.state)
+        elif state.detail != self._said.get(stage):
+            log.warning("%s cannot work: %s", stage, state.detail)
+        if state.detail or state.state == "ready":
+            self._said[stage] = state.detail
+
+    def why(self, stage: Stage) -> str:
+        """Why the stage does not work, or why its last worker could not while the next one starts."""
+        state = self.states[stage]
+        return self._said.get(stage, "") if state.state == "starting" else state.detail
+
+    def line(self) -> str:
+        """All of it in one line, for `systemctl status`."""
+        missing = [state for state in self.states.values() if state.state != "ready"]
+        details = [f"{state.stage}: {state.detail}" for state in missing if state.detail]
+        if details:
+            return " ".join(details)
+        names = ", ".join(state.stage for state in missing)
+        return f"waiting for {names}" if missing else "all stages are ready"
+
+    def fails_to_start(self, stage: Stage) -> bool:
+        """Whether the stage's workers keep dying before they are ready, so that it makes no sense to wait."""
+        return self._failures[stage] > IMMEDIATE_RESTARTS
+
+    def let_go(self, stage: Stage) -> None:
+        """The stage's worker was told to go: not a death, and not a failure to start."""
+        self._failures[stage] = 0
+        self.states[stage] = StageState(stage, "gone")
+
+    def died(self, stage: Stage, now_s: float) -> bool:
+        """A worker went without having been told to; whether that was once too often in a while."""
+        self.deaths[stage] += 1
+        recent = self._recent[stage]
+        recent.append(now_s)
+        self._quick[stage] = [died_s for died_s in self._quick[stage] if now_s - died_s < QUICK_S] + [now_s]
+        if len(recent) < CRASHES or now_s - recent[0] > CRASHES_WITHIN_S:
+            return False
+        recent.clear()
+        return True

@@ -1,0 +1,57 @@
+"""What is kept from one run to the next: written whole or not at all, whenever the power fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from assistant.config import Config, state_folder
+
+GOOD = "config.good.json"
+"""The last configuration that could be used, completed by the defaults of its time."""
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """All of `content` or, whenever the power fails, what was there before.  Raises `OSError`.
+
+    Written beside the old file, brought to the disk, and put in its place; at last the folder's entry itself.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def keep_good(config: Config) -> None:
+    """Remember that `config` can be used; writes only where it differs from the one before.
+
+    Where nothing can be written (a full or read-only disk), the one before stays the last good one.
+    """
+    path = state_folder() / GOOD
+    content = msgspec.json.encode(config)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_bytes() != content:
+            write_whole(path, content)
+
+
+def last_good() -> Config | None:
+    """The configuration that could be used before; None if there was none, or only of another version."""
+    with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return msgspec.json.decode((state_folder() / GOOD).read_bytes(), type=Config)
+    return None

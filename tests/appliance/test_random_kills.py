@@ -23,6 +23,7 @@ from installed import ANSWERS, APPLIANCE, UNITS, Board
 from known_speech import KnownSpeech
 from virtual_sound import Recording
 
+from assistant.audio.fault_sounds import FAULT_SENTENCES
 from assistant.daemon.answers import APOLOGY
 from assistant.errors import DaemonError
 from assistant.messages import Sentence, SpeechStarted, Status, StatusWanted, TurnFinished
@@ -44,7 +45,8 @@ TURN_S = 6.0
 WHOLE, PATCHED = 0.75, 0.4
 """How much of a sentence must be recognised; less if its voice is known to have died in the middle of it."""
 RIGHT, OTHER, SORRY = "answered", "answered what was left of the question", "apologised"
-UNHEARD = "asked again: it was down while it was asked"
+UNHEARD = "asked again: it was down, or spoke of a fault, while it was asked"
+TALKED_OVER = FAULT_SENTENCES["crash"]
 LOST = "lost"
 QUIET_S, UNHEARD_AFTER_S, LOST_AFTER_S = 1.5, 20.0, 60.0
 LOOK_EVERY_S = 0.3
@@ -164,8 +166,9 @@ def one_turn(
         while True:
             found = outcome(known, recording, ANSWERS[name], witness.answered, torn)
             took_s = time.monotonic() - since_s
-            if not found and took_s > UNHEARD_AFTER_S and torn and not witness.has_heard and is_idle(board):
-                found = UNHEARD
+            if not found and took_s > UNHEARD_AFTER_S and not witness.has_heard and is_idle(board):
+                if torn or known.heard(recording, TALKED_OVER) > WHOLE:
+                    found = UNHEARD
             if found or took_s > LOST_AFTER_S:
                 return found or LOST, killed, took_s
             time.sleep(LOOK_EVERY_S)
@@ -176,11 +179,11 @@ def test_every_question_is_answered_or_apologised_for(board: Board) -> None:
     """Kills of all five processes at random moments of every turn: none is lost, and nothing is wedged.
 
     Where the microphone or the daemon died while the person spoke, perhaps only half of it was heard: an
-    answer to that half counts.  Where they were down all the while, nobody knows that there was a question:
-    it is asked again, and then it is answered.
+    answer to that half counts.  Where they were down all the while, or it was just saying that a part of it keeps
+    failing, nobody knows that there was a question: it is asked again, and then it is answered.
     """
     chance = random.Random(SEED)
-    known = KnownSpeech(board, APOLOGY, *filter(None, ANSWERS.values()))
+    known = KnownSpeech(board, APOLOGY, TALKED_OVER, *filter(None, ANSWERS.values()))
     outcomes: Counter[str] = Counter()
     kills: Counter[str] = Counter()
     began_s = time.monotonic()

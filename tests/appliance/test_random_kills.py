@@ -166,9 +166,9 @@ def one_turn(
         while True:
             found = outcome(known, recording, ANSWERS[name], witness.answered, torn)
             took_s = time.monotonic() - since_s
-            if not found and took_s > UNHEARD_AFTER_S and not witness.has_heard and is_idle(board):
-                if torn or known.heard(recording, TALKED_OVER) > WHOLE:
-                    found = UNHEARD
+            is_over = took_s > UNHEARD_AFTER_S and not witness.has_heard and is_idle(board)
+            if not found and is_over and (torn or known.heard(recording, TALKED_OVER) > WHOLE):
+                found = UNHEARD
             if found or took_s > LOST_AFTER_S:
                 return found or LOST, killed, took_s
             time.sleep(LOOK_EVERY_S)
@@ -179,8 +179,8 @@ def test_every_question_is_answered_or_apologised_for(board: Board) -> None:
     """Kills of all five processes at random moments of every turn: none is lost, and nothing is wedged.
 
     Where the microphone or the daemon died while the person spoke, perhaps only half of it was heard: an
-    answer to that half counts.  Where they were down all the while, or it was just saying that a part of it keeps
-    failing, nobody knows that there was a question: it is asked again, and then it is answered.
+    answer to that half counts.  Where they were down all the while, or it was just saying that a part of it
+    keeps failing, nobody knows that there was a question: it is asked again, and then it is answered.
     """
     chance = random.Random(SEED)
     known = KnownSpeech(board, APOLOGY, TALKED_OVER, *filter(None, ANSWERS.values()))

@@ -142,7 +142,15 @@ def layers() -> tuple[Path, ...]:
     found = [place for place in places() if os.path.isfile(place)][:1]
     if found and found[0] == _users_place():
         return tuple(found)
-    return (*found, *[place for place in BOOT_PLACES if os.path.isfile(place)][:1])
+    return (*found, *[place for place in BOOT_PLACES if _may_be_there(place)][:1])
+
+
+def _may_be_there(path: Path) -> bool:
+    """Whether there is such a file, or one that this user may not see: then reading it says so."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return True
 
 
 def origin(section: str, key: str) -> Path | None:

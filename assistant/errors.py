@@ -33,6 +33,10 @@ class AudioError(AssistantError, OSError):
     """A microphone, a speaker or a sound file cannot be used."""
 
 
+class DeviceBusy(AudioError):
+    """Another program uses the device; it may let it go."""
+
+
 class DownloadError(AssistantError, OSError):
     """A model could not be fetched; what was on disk before is untouched."""
 

@@ -14,7 +14,7 @@ import msgspec
 Stage = Literal["vad", "stt", "llm", "tts"]
 STAGES: tuple[Stage, ...] = ("vad", "stt", "llm", "tts")
 Earcon = Literal["ready", "listening", "thinking", "error"]
-Fault = Literal["microphone", "speaker", "model", "memory", "hot", "power", "crash", "config"]
+Fault = Literal["microphone", "model", "memory", "hot", "power", "crash", "config"]
 
 
 class Message(msgspec.Struct, frozen=True, tag=True):

@@ -10,8 +10,11 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Iterator
-from types import FrameType
+from types import FrameType, TracebackType
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 EXIT_UNUSABLE = 3
 """A worker cannot do its work at all (no model, no microphone): restarting it at once would not help."""
@@ -80,7 +83,7 @@ PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging
 def log_to_stderr(level: str, name: str) -> None:
     """One line per event, the process's name first; in the journal, which has it, the priority."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(f"{name}: %(levelname)s: %(message)s"))
+    handler.setFormatter(WordlessFormatter(f"{name}: %(levelname)s: %(message)s"))
     if in_journal():
         handler.setFormatter(JournalFormatter())
         sys.excepthook = lambda kind, error, trace: logging.critical(
@@ -90,7 +93,16 @@ def log_to_stderr(level: str, name: str) -> None:
     log_from(level)
 
 
-class JournalFormatter(logging.Formatter):
+class WordlessFormatter(logging.Formatter):
+    """An exception is shown by its kind and places: its own words may be a person's."""
+
+    def formatException(self, ei: ExcInfo) -> str:
+        kind, _, trace = ei
+        name = kind.__name__ if kind is not None else "no exception"
+        return "".join(["Traceback (most recent call last):\n", *traceback.format_tb(trace), name])
+
+
+class JournalFormatter(WordlessFormatter):
     """Each line with its priority: a traceback is several entries of the journal."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -28,6 +28,10 @@ changing=""
 install_appliance() {
     # What the commands measure and what pip keeps: all in one folder, which uninstall removes.
     export STATE_DIRECTORY=$cache PIP_CACHE_DIR=$cache/pip
+    # /tmp lies in memory on Debian 13, and what pip unpacks takes half a gigabyte.
+    export TMPDIR=$cache/tmp
+    rm -rf "$TMPDIR"
+    mkdir -p "$TMPDIR"
     config=$settings
     system_packages
     local python key
@@ -475,7 +479,8 @@ version_is_good() { # the new version stays: nothing needs to be kept to go back
 
 it_listens() {
     local sentence="I am listening."
-    if ! microphone; then sentence="I am ready, but there is no microphone."; fi
+    # Not from the list of devices: one that is in use may be missing there.
+    if [[ $(systemctl show -P ActiveState assistant-vad.service) != active ]]; then sentence="I am ready, but there is no microphone."; fi
     if ! timeout 120 "$venv/bin/assistant" say "$sentence" &>>"$log"; then
         say "it could not say so aloud (is there a speaker? see \"assistant devices\" and \"sudo assistant doctor\")"
     fi
@@ -494,11 +499,15 @@ END
 }
 
 leave() { # whatever has ended install.sh: nothing half done stays
+    local unit
     swap_off
     [[ -n $changing ]] || return 0
     if [[ -e $prefix/.old/assistant && -e $prefix/.runs ]]; then # one that was good
         stop_all
         bring_back
+        for unit in $(units_in "$unit_folder"); do # those that only the new version has
+            if [[ $unit == assistant* && ! -e $prefix/systemd/$unit ]]; then remove_unit "$unit"; fi
+        done
         install_units
         echo "install.sh: the version before is in its place again." >&2
     fi

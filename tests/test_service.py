@@ -74,9 +74,13 @@ def test_lines_for_anything_else_begin_with_the_name(stream: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("ending", "priority", "last"),
     [
-        ("\nraise ValueError('no\\nyes')\n", "<2>", ["<2>ValueError: no", "<2>yes"]),
-        ("\ntry:\n  1 / 0\nexcept ValueError:\n  pass\n", "<2>", ["<2>ZeroDivisionError: division by zero"]),
-        ("\ntry:\n  1 / 0\nexcept ArithmeticError:\n  log.exception('oh')\n", "<3>", []),
+        ("\nraise ValueError('what a person said')\n", "<2>", ["<2>ValueError"]),
+        ("\ntry:\n  1 / 0\nexcept ValueError:\n  pass\n", "<2>", ["<2>ZeroDivisionError"]),
+        (
+            "\ntry:\n  1 / 0\nexcept ArithmeticError:\n  log.exception('oh')\n",
+            "<3>",
+            ["<3>ZeroDivisionError"],
+        ),
     ],
 )
 def test_each_line_of_a_traceback_has_the_priority(

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import msgspec
 
 from assistant.audio.formats import FRAME_MS
-from assistant.errors import AudioError
+from assistant.errors import AudioError, DeviceBusy
 
 Kind = Literal["microphone", "speaker"]
 KINDS: tuple[Kind, ...] = ("microphone", "speaker")
@@ -246,7 +246,7 @@ def _is_busy(error: Exception) -> bool:
 
 def _failed(device: Device, error: Exception) -> AudioError:
     if _is_busy(error):
-        return AudioError(f'The {device.kind} "{device.name}" is busy; close the other program that uses it.')
+        return DeviceBusy(f'The {device.kind} "{device.name}" is busy; close the other program that uses it.')
     reason = error.args[2][2] if len(error.args) > 2 else error.args[0]
     return AudioError(
         f'The {device.kind} "{device.name}" cannot be opened: {reason}; choose another in config.toml.'

@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # the daemon, which only wants the sentences, needs no numpy
 
 FAULT_SENTENCES: dict[Fault, str] = {
     "microphone": "I cannot find a microphone. Please plug one in.",
-    "speaker": "The speaker stopped working. Please plug it in again.",
     "model": "One of my models is missing or damaged. Please run the installer again.",
     "memory": "I ran out of memory. Please choose smaller models, or restart me.",
     "hot": "I am too hot, so I am slow. Please give me more air.",

@@ -7,6 +7,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections import deque
 from enum import Enum
 from typing import Protocol
@@ -16,12 +17,16 @@ import numpy.typing as npt
 
 from assistant.audio.resampling import Resampler
 from assistant.audio.speaker import Speaker, open_speaker
-from assistant.errors import AudioError
+from assistant.errors import AudioError, DeviceBusy
 
 log = logging.getLogger(__name__)
 
 BLOCK_S = 0.02
 """How much is written at a time: a cancelled clip falls silent within this and what the speaker has ahead."""
+
+BUSY_WITHIN_S = 10.0
+LOOK_EVERY_S = 0.5
+"""How long another program may still use the speaker, and how often that is tried."""
 
 LOOK_S = 0.01
 REPORT_EVERY_S = 0.2
@@ -107,8 +112,7 @@ class Player:
             clip.dropped("")
             return
         if self._speaker is None:
-            self._speaker = open_speaker(self._name, self._rate_hz, self._failed)
-            self._failed = False
+            self._speaker = self._open()
             self._written = self._speaker.played()
         speaker = self._speaker
         pcm = clip.pcm
@@ -126,6 +130,20 @@ class Player:
             self._look()
             if airing not in self._air:
                 return
+
+    def _open(self) -> Speaker:
+        """The speaker, as soon as another program lets it go: the sound of a fault may be in it."""
+        give_up_s = time.monotonic() + BUSY_WITHIN_S
+        while True:
+            try:
+                speaker = open_speaker(self._name, self._rate_hz, self._failed)
+            except DeviceBusy:
+                if time.monotonic() >= give_up_s:
+                    raise
+                self._pause.wait(LOOK_EVERY_S)
+            else:
+                self._failed = False
+                return speaker
 
     def _look(self) -> None:
         """Say what has been heard; fall silent where it is no longer wanted."""

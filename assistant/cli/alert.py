@@ -23,10 +23,6 @@ log = logging.getLogger(__name__)
 HELP = "play the sounds of faults (what systemd starts when the voice is dead)"
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
-BUSY_WITHIN_S = 10.0
-"""How long another program may still use the speaker: a stage that was killed lets it go within seconds."""
-
-LOOK_EVERY_S = 0.5
 IDLE_S = 5.0
 """How long the service waits for another fault before it ends."""
 
@@ -125,6 +121,7 @@ def _received(passed: socket.socket) -> Iterator[Fault]:
 
 def _opened(name: str, rate_hz: int) -> Speaker:
     """The speaker, as soon as it is free.  Raises `AudioError` if it is not within `BUSY_WITHIN_S`."""
+    from assistant.audio.playback import BUSY_WITHIN_S, LOOK_EVERY_S
     from assistant.audio.speaker import open_speaker
     from assistant.errors import AudioError
 

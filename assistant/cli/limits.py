@@ -24,15 +24,22 @@ def run(words: argparse.Namespace) -> int:
 
     Raises `DaemonError`.
     """
+    done: dict[str, dict[str, int]] | None = None
+    while (wanted := read(words.file)) != done:  # systemd does not look at the file while we run
+        _apply(wanted)
+        done = wanted
+    return 0
+
+
+def _apply(wanted: dict[str, dict[str, int]]) -> None:
     from assistant.errors import DaemonError
 
-    for stage, limits in read(words.file).items():
+    for stage, limits in wanted.items():
         properties = [f"{name}={value}" for name, value in limits.items()]
         command = ["systemctl", "set-property", "--runtime", f"assistant-{stage}.service", *properties]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise DaemonError(f"systemd did not take the memory limits of {stage}: {done.stderr.strip()}.")
-    return 0
 
 
 def read(path: Path) -> dict[str, dict[str, int]]:

@@ -51,6 +51,10 @@ class Appliance:
         if self._interrupted.was_there():
             self._announcer.tell(APOLOGY, now_s)
 
+    def end(self) -> None:
+        """The daemon was told to stop: nobody will wait for the next one."""
+        self._interrupted.set(False)
+
     def look(self, turns: Iterable[Turn], plan: Plan | None, now_s: float) -> None:
         """Time passes: `turns` are not over, and `plan` is in force."""
         if now_s - self._looked_at_board_s >= LOOK_AT_BOARD_EVERY_S:
@@ -63,6 +67,7 @@ class Appliance:
                 self._lacking[state.stage] = state.fault
         for fault in STAGE_FAULTS:
             self._announcer.set(fault, fault in self._lacking.values(), now_s)
+        self._announcer.set("crash", self._health.keeps_dying(now_s), now_s)
         self._announcer.look(now_s, self._health.states["tts"].state == "ready")
         self.note(turns)
         if plan is not None and plan is not self._limited:

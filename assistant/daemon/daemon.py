@@ -119,6 +119,8 @@ class Daemon:
                 await self._server.look()
                 self.tick()
                 systemd.alive()
+            if self._appliance is not None:
+                self._appliance.end()
         finally:
             systemd.stopping()
             if self._supervisor is not None:
@@ -271,8 +273,6 @@ class Daemon:
             )
         if self._health.died(stage, now_s):
             log.error("%s dies again and again", stage)
-            if self._appliance is not None:
-                self._announcer.happened("crash", now_s)
             if self._plan is not None:
                 old = self._plan.plan
                 self._plan.change(old, self._plan.memory.worker_crashes(stage, now_s), now_s, crashed=True)

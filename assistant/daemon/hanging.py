@@ -11,11 +11,11 @@ from assistant.queues.broker import Peer
 SILENT_S: dict[Stage, float] = {"vad": 10.0, "stt": 150.0, "llm": 30.0, "tts": 30.0}
 """A ready worker that shows no sign of life for so long hangs: it is let go, and its work given to the next.
 
-All stages show one every second, but stt is blind while CTranslate2 works on a window (30 s of sound on the
-slowest board, at five times real time).
+Stages mostly show one every second, but stt is blind while CTranslate2 works on a window (30 s of sound on
+the slowest board, at five times real time).
 """
 
-LOADING_S = 600.0
+LOADING_S = 960.0
 """The same while it loads its model: a large one from a slow SD card takes minutes."""
 
 RESTING_S = 10.0

@@ -15,6 +15,9 @@ CRASHES = 5
 CRASHES_WITHIN_S = 300.0
 """A stage whose workers die so often in that time will not mend by itself."""
 
+LONGEST_PAUSE_S = 120.0
+"""Before a stage that lacks something is tried again; the installer, which may bring it, restarts it."""
+
 QUICK_S = 10.0
 """Workers that could work, and died so soon after each other, are replaced ever more slowly."""
 
@@ -28,6 +31,7 @@ class Health:
         """Workers that went without having been told to, since the daemon began."""
         self._failures: dict[Stage, int] = dict.fromkeys(STAGES, 0)
         self._recent: dict[Stage, deque[float]] = {stage: deque(maxlen=CRASHES) for stage in STAGES}
+        self._crashed_s: dict[Stage, float] = dict.fromkeys(STAGES, float("-inf"))
         self._quick: dict[Stage, list[float]] = {stage: [] for stage in STAGES}
         self._said: dict[Stage, str] = {}  # why a stage cannot work, as far as it has been logged
 
@@ -35,8 +39,11 @@ class Health:
         """How long the stage's next worker waits before it loads, by how its predecessors ended."""
         if self.states[stage].fault == "microphone":
             return 0.0  # the last one has waited long enough itself
-        if self._failures[stage]:
-            return restart_pause_s(self._failures[stage], EXIT_UNUSABLE if self.states[stage].detail else 0)
+        failures = self._failures[stage]
+        if failures and self.states[stage].detail:  # it cannot work: each start is a few lines of the journal
+            return min(LONGEST_PAUSE_S, restart_pause_s(failures, EXIT_UNUSABLE) * 2.0 ** (failures - 1))
+        if failures:
+            return restart_pause_s(failures, 0)
         quick = sum(now_s - died_s < QUICK_S for died_s in self._quick[stage])
         return restart_pause_s(quick, 0)
 
@@ -86,6 +93,14 @@ class Health:
         recent.append(now_s)
         self._quick[stage] = [died_s for died_s in self._quick[stage] if now_s - died_s < QUICK_S] + [now_s]
         if len(recent) < CRASHES or now_s - recent[0] > CRASHES_WITHIN_S:
+            # a stage that is known to keep dying goes on to be one until it has lived for a while
+            if now_s - self._crashed_s[stage] < CRASHES_WITHIN_S:
+                self._crashed_s[stage] = now_s
             return False
         recent.clear()
+        self._crashed_s[stage] = now_s
         return True
+
+    def keeps_dying(self, now_s: float) -> bool:
+        """Whether the workers of any stage died again and again, the last one not long ago."""
+        return any(now_s - died_s < CRASHES_WITHIN_S for died_s in self._crashed_s.values())

@@ -142,6 +142,7 @@ class SocketServer:
         self._servers: list[asyncio.AbstractServer] = []
         self._is_passed = False
         self._lock: int | None = None
+        self._group = _assistant_group()
 
     async def start(self) -> None:
         """Bind and listen.  Raises `DaemonError` where the path cannot be used."""
@@ -170,7 +171,7 @@ class SocketServer:
             await self._listen()
 
     def _connection(self) -> Connection:
-        return Connection(self._broker, _assistant_group(), self._hello_within_s)
+        return Connection(self._broker, self._group, self._hello_within_s)
 
     async def _listen(self) -> None:
         old_mask = os.umask(0o117)
@@ -185,9 +186,9 @@ class SocketServer:
             ) from None
         finally:
             os.umask(old_mask)
-        if (group := _assistant_group()) is not None:
+        if self._group is not None:
             with contextlib.suppress(PermissionError):  # only root or a member may give it to the group
-                os.chown(self._path, -1, group)
+                os.chown(self._path, -1, self._group)
 
     async def stop(self) -> None:
         """Stop listening, end all connections, remove the socket if it is not systemd's."""

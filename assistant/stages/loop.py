@@ -162,8 +162,8 @@ def _fault(stage: Stage, error: AssistantError) -> Fault | None:
         return "memory"
     if isinstance(error, ModelError):
         return "model"
-    if isinstance(error, AudioError):
-        return "microphone" if stage == "vad" else "speaker"
+    if isinstance(error, AudioError) and stage == "vad":
+        return "microphone"
     return None
 
 

@@ -40,7 +40,9 @@ RETRY_EVERY_S = 1.0
 """How often a missing microphone is looked for."""
 
 RESTART_AFTER_S = 20.0
-"""A microphone that is missing for longer may only be found by a process that begins anew."""
+LOOK_FOR_S = 600.0
+"""A microphone that was lost for longer may only be found by a process that begins anew; one that was never
+there is looked for longer, as each new process is some lines in the journal."""
 
 KEPT_ARRIVALS = 6_000
 """Frames (two minutes, the longest utterance) whose time of arrival is remembered."""
@@ -57,7 +59,7 @@ class VadStage:
         self._vad = config.vad
         self._endpointer = endpointing.Endpointer(config.vad)
         self._name = config.audio.microphone
-        self._microphone = self._open()
+        self._microphone = self._open(LOOK_FOR_S)
         self._level = LevelMeter()
         self._arrivals: deque[float] = deque(maxlen=KEPT_ARRIVALS)
         self._frames = 0
@@ -106,13 +108,13 @@ class VadStage:
         systemd.status(str(error))
         if not self._microphone.close():
             raise error
-        self._microphone = self._open(look_again=True)
+        self._microphone = self._open(RESTART_AFTER_S, look_again=True)
         yield StageState("vad", "ready")
         systemd.status("ready")
 
-    def _open(self, look_again: bool = False) -> Microphone:
+    def _open(self, within_s: float, look_again: bool = False) -> Microphone:
         """The microphone, waiting for it; raises `AudioError` when a new process may do better."""
-        give_up_s = time.monotonic() + RESTART_AFTER_S
+        give_up_s = time.monotonic() + within_s
         said = ""
         while True:
             microphone: Microphone | None = None

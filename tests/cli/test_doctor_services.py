@@ -157,7 +157,7 @@ def test_whether_it_is_installed(tmp_path: Path) -> None:
             "not answer",
             "sudo systemctl restart assistant.service",
         ),
-        (Running("it does not answer"), False, "fault", "not answer", "pkill"),
+        (Running("it does not answer"), False, "fault", "not answer", "end the program"),
         (
             Running(status=status(*map(stage, STAGES))),
             *(True, "ok", "vad ready, stt ready, llm ready, tts ready", ""),

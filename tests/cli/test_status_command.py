@@ -376,9 +376,14 @@ def test_watching_on_a_terminal_until_ctrl_c(tmp_path: Path) -> None:
         until(b"is idle; running since")
     until(b"No daemon runs")
     process.send_signal(signal.SIGINT)
-    drained = threading.Thread(target=until, args=(b"\x1b[?1049l",))  # back from the alternate screen
+    # back from the alternate screen
+    drained = threading.Thread(target=until, args=(b"\x1b[?1049l",), daemon=True)
     drained.start()
-    assert process.wait(10) == 128 + signal.SIGINT
+    try:
+        assert process.wait(10) == 128 + signal.SIGINT
+    finally:
+        process.kill()
+        process.wait()
     drained.join(10)
     os.close(main)
     assert b"Traceback" not in out

@@ -122,7 +122,6 @@ def test_the_board_is_looked_at_now_and_then(board: Board) -> None:
         ("llm", "model", True),
         ("stt", "memory", True),
         ("llm", None, False),
-        ("tts", "speaker", False),  # nobody would hear it
     ],
 )
 def test_what_a_stage_lacks_is_said(board: Board, stage: Stage, fault: Fault | None, heard: bool) -> None:

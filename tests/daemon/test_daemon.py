@@ -29,13 +29,13 @@ from assistant.config import Config, Llm, Sounds
 from assistant.daemon.answers import APOLOGY
 from assistant.daemon.daemon import TICK_S, Daemon
 from assistant.daemon.hanging import LOADING_S, SILENT_S
-from assistant.daemon.health import CRASHES
+from assistant.daemon.health import CRASHES, LONGEST_PAUSE_S
 from assistant.daemon.limits import NAME as LIMITS
 from assistant.daemon.limits import limits
 from assistant.daemon.memory_watch import MemoryWatch
 from assistant.daemon.plan_changes import NO_VOICE, SAY_WITHIN_S
 from assistant.daemon.stepping import ROOM_BEFORE_UP_S
-from assistant.daemon.supervision import IMMEDIATE_RESTARTS, LONGEST_PAUSE_S
+from assistant.daemon.supervision import IMMEDIATE_RESTARTS
 from assistant.errors import QueueFull
 from assistant.messages import (
     STAGES,

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.daemon.health import CRASHES, CRASHES_WITHIN_S, QUICK_S, Health
+from assistant.daemon.health import LONGEST_PAUSE_S as LONGEST_WAIT_S
 from assistant.daemon.supervision import IMMEDIATE_RESTARTS, LONGEST_PAUSE_S
 from assistant.messages import STAGES, Fault, Stage, StageState
 
@@ -40,6 +41,8 @@ def after(*states: StageState) -> Health:
         ([STARTING, GONE] * 100 + [STARTING, READY], 0.0),
         ([STARTING, NO_MODEL], LONGEST_PAUSE_S),
         ([STARTING, NO_ROOM], LONGEST_PAUSE_S),
+        ([STARTING, NO_MODEL] * 3, 4 * LONGEST_PAUSE_S),
+        ([STARTING, NO_MODEL] * 100, LONGEST_WAIT_S),
         ([STARTING, READY, NO_MODEL], 0.0),
         ([STARTING, NO_MODEL, STARTING, READY, GONE], 0.0),
         ([STARTING, NO_MODEL, STARTING, GONE], 0.0),

@@ -61,7 +61,7 @@ def test_a_voice_that_fails_leaves_whole_files(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="it broke"):
         render(tmp_path, fail, RATE_HZ)
     assert {entry.name for entry in tmp_path.iterdir()} == {f"{fault}.wav" for fault in FAULTS}
-    assert [load(tmp_path, fault)[0][-1] for fault in ("speaker", "model")] == [2000, 1000]
+    assert [load(tmp_path, fault)[0][-1] for fault in ("microphone", "model")] == [2000, 1000]
 
 
 def test_a_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def employ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Employ]:
         monkeypatch.setattr(loop, "connect", connect)
         monkeypatch.setattr(vad, "open_microphone", open_microphone)
         monkeypatch.setattr(vad, "RESTART_AFTER_S", 0.0)
+        monkeypatch.setattr(vad, "LOOK_FOR_S", 0.0)
 
         def begin(
             stage: Stage, config: Config = CONFIG, before: Post | None = None, waits_s: float = 0
@@ -393,7 +394,7 @@ def test_a_worker_that_waits_still_ends_with_the_daemon(employ: Employ, loaded: 
         ("llm", NoRoomError("There is no room."), "memory"),
         ("stt", MemoryError(), "memory"),
         ("vad", AudioError("There is no microphone."), "microphone"),
-        ("tts", AudioError("There is no speaker."), "speaker"),
+        ("tts", AudioError("There is no speaker."), None),
         ("tts", ConfigError("That is no speed."), None),
         ("stt", ModuleNotFoundError("No module named 'x'", name="x"), None),
         ("stt", RuntimeError("no"), None),

@@ -474,6 +474,7 @@ def test_a_microphone_that_never_comes_is_left_to_a_new_process(
     plug: Callable[..., Plugs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vad, "RESTART_AFTER_S", 0.0)
+    monkeypatch.setattr(vad, "LOOK_FOR_S", 0.0)
     plug(ABSENT)
     with pytest.raises(AudioError, match="There is no microphone"):
         Listening(ALONE)
@@ -641,6 +642,7 @@ def test_a_microphone_that_goes_away_for_good_is_an_error(
     assert isinstance(next(hearing), SpeechStarted)
     street.card.close()
     monkeypatch.setattr(vad, "RESTART_AFTER_S", 0.0)
+    monkeypatch.setattr(vad, "LOOK_FOR_S", 0.0)
     with pytest.raises(AudioError, match="cannot be reached"):
         list(hearing)
 

@@ -21,7 +21,10 @@ from assistant.messages import STAGES, Fault, StageStatus, Status
 
 UNIT_FOLDERS = ("usr/local/lib/systemd/system", "etc/systemd/system", "usr/lib/systemd/system")
 SERVICES = ("assistant.service", *(f"assistant-{stage}.service" for stage in STAGES))
-UNITS = ("assistant.target", "assistant.socket", *SERVICES)
+HELPERS = tuple(
+    f"assistant-{name}" for name in ("alert.socket", "alert.service", "limits.path", "limits.service")
+)
+UNITS = ("assistant.target", "assistant.socket", *SERVICES, *HELPERS)
 PROPERTIES = [
     "Id",
     "LoadState",
@@ -137,7 +140,11 @@ def _ask(config: Config) -> Running:
 
 
 def check_running(facts: Running, is_installed: bool) -> Check:
-    restart = "sudo systemctl restart assistant.service" if is_installed else "pkill -f 'assistant.* daemon'"
+    restart = (
+        "sudo systemctl restart assistant.service"
+        if is_installed
+        else "end the program that started it, and start that again"
+    )
     if facts.failure:
         return Check("daemon", "fault", facts.failure, restart, "it cannot be asked")
     if facts.status is None:

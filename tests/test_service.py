@@ -89,7 +89,7 @@ def test_each_line_of_a_traceback_has_the_priority(
     lines = stderr_of(tmp_path, "-c", LOGS + ending).splitlines()[len(JOURNAL_LINES.splitlines()) :]
     assert len(lines) > 3
     assert all(line.startswith(priority) for line in lines)
-    assert not last or lines[-len(last) :] == last
+    assert lines[-len(last) :] == last, "an exception's own words may be a person's"
 
 
 @pytest.mark.parametrize("in_journal", [False, True])

@@ -258,11 +258,22 @@ def _same_models(one: Config, other: Config) -> bool:
     return (one.stt, one.llm, one.tts) == (other.stt, other.llm, other.tts)
 
 
+def _may_be_there(path: Path) -> bool:
+    """Whether there is such a file, or a folder before it that this user may not look into."""
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def attach(config: Config, role: Role) -> Link | None:
     """A connection to the user's or the installed daemon, None if neither runs.  Raises `DaemonError`."""
     path = configuration.socket_path(config)
     for candidate in (path, INSTALLED_SOCKET) if config.daemon.socket == "auto" else (path,):
-        if os.path.exists(candidate):
+        if _may_be_there(candidate):
             try:
                 return connect(candidate, role)
             except Disconnected:

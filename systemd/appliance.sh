@@ -478,11 +478,12 @@ version_is_good() { # the new version stays: nothing needs to be kept to go back
 }
 
 it_listens() {
-    local sentence="I am listening."
+    local said sentence="I am listening."
     # Not from the list of devices: one that is in use may be missing there.
     if [[ $(systemctl show -P ActiveState assistant-vad.service) != active ]]; then sentence="I am ready, but there is no microphone."; fi
-    if ! timeout 120 "$venv/bin/assistant" say "$sentence" &>>"$log"; then
-        say "it could not say so aloud (is there a speaker? see \"assistant devices\" and \"sudo assistant doctor\")"
+    if ! said=$(timeout 120 "$venv/bin/assistant" say "$sentence" 2>&1 | tee -a "$log" | tail -n 1); then
+        say "it could not say so aloud: ${said#assistant: }"
+        say "\"sudo assistant doctor\" tells what is wrong"
     fi
     if [[ $sentence == *listening* ]]; then
         done_in "it listens: ask \"What is the capital of France?\""

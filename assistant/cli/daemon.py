@@ -79,7 +79,8 @@ def _of_appliance() -> tuple[Config, tuple[Fault, ...]]:
         if config != good:  # else the models were there, and their workers tell what has become of them
             _check_models(config)
     except ConfigError as error:
-        log.error("%s Until then %s.", error, "the last good settings run" if good else "the defaults run")
+        running = "the last good settings" if good else "the defaults"
+        log.error("%s Correct it and restart assistant.target. Until then %s run.", error, running)
         return good or Config(), ("config",)
     keep_good(config)
     return config, ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistant.errors import DaemonError
@@ -33,9 +34,8 @@ def run(words: argparse.Namespace) -> int:
     import time
 
     from assistant.board.health import read_health
-    from assistant.config import load
 
-    config = load(words.config)
+    config = _settings(words.config)
     status = ask(config)
     if words.watch and not words.json and sys.stdout.isatty():
         _redraw(config, status)
@@ -50,6 +50,26 @@ def run(words: argparse.Namespace) -> int:
         if not words.json:
             print()
         status = ask(config)
+
+
+def _settings(path: Path | None) -> Config:
+    """The settings; the defaults where the appliance has a mistake in its own, and runs with its last good ones.
+
+    Raises `ConfigError`.
+    """
+    import sys
+
+    from assistant.client import INSTALLED_SOCKET
+    from assistant.config import Config, load
+    from assistant.errors import ConfigError
+
+    try:
+        return load(path)
+    except ConfigError as error:
+        if path is not None or not INSTALLED_SOCKET.exists():
+            raise
+        print(f"assistant: {error} The last good settings run.", file=sys.stderr)
+        return Config()
 
 
 def exit_code(status: Status) -> int:

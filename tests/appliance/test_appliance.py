@@ -58,6 +58,13 @@ def test_it_works_again_after_a_power_cut_in_mid_answer(board: Board) -> None:
     assert board.ask("q00") == ANSWERS["q00"]
 
 
+def test_who_is_not_of_its_group_is_told_so(board: Board) -> None:
+    """Not that none runs: whoever believes that starts a second one beside it."""
+    said = board.machine.shell("runuser -u nobody -- assistant status 2>&1 || true")
+    assert "You may not use the daemon" in said
+    assert "usermod -aG assistant" in said
+
+
 @NEEDS_MEMORY_LIMIT
 def test_when_memory_runs_out_the_language_model_dies_first(board: Board) -> None:
     machine = board.machine

@@ -97,7 +97,7 @@ def stage(name: Stage, **values: object) -> StageStatus:
             {"ActiveState": "inactive", "SubState": "dead"},
             *("fault", "does not run", "journalctl"),
         ),
-        ("assistant.target", {"ActiveState": "inactive"}, "fault", "do not run", "sudo systemctl start"),
+        ("assistant.target", {"ActiveState": "inactive"}, "fault", "do not run", "sudo systemctl enable --now"),
         (
             "assistant.target",
             {"UnitFileState": "disabled"},
@@ -149,7 +149,7 @@ def test_whether_it_is_installed(tmp_path: Path) -> None:
     ("facts", "installed", "state", "said", "mend"),
     [
         (Running(), False, "skipped", "none runs", ""),
-        (Running(), True, "fault", "does not run", "sudo systemctl start assistant.target"),
+        (Running(), True, "fault", "does not run", "sudo systemctl enable --now assistant.target"),
         (
             Running("it does not answer"),
             True,

@@ -40,7 +40,7 @@ MANY_RESTARTS = 3
 ANSWERS_WITHIN_S = 3.0
 
 INSTALL = "sudo ./install.sh"
-START = "sudo systemctl start assistant.target"
+START = "sudo systemctl enable --now assistant.target"
 
 Unit = dict[str, str]
 

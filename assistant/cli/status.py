@@ -53,7 +53,7 @@ def run(words: argparse.Namespace) -> int:
 
 
 def _settings(path: Path | None) -> Config:
-    """The settings; the defaults where the appliance has a mistake in its own, and runs with its last good ones.
+    """The settings; where the appliance has a mistake in its own, the defaults: it runs all the same.
 
     Raises `ConfigError`.
     """

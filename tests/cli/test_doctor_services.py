@@ -97,7 +97,13 @@ def stage(name: Stage, **values: object) -> StageStatus:
             {"ActiveState": "inactive", "SubState": "dead"},
             *("fault", "does not run", "journalctl"),
         ),
-        ("assistant.target", {"ActiveState": "inactive"}, "fault", "do not run", "sudo systemctl enable --now"),
+        (
+            "assistant.target",
+            {"ActiveState": "inactive"},
+            "fault",
+            "do not run",
+            "sudo systemctl enable --now",
+        ),
         (
             "assistant.target",
             {"UnitFileState": "disabled"},

@@ -40,7 +40,7 @@ RETRY_EVERY_S = 1.0
 """How often a missing microphone is looked for."""
 
 RESTART_AFTER_S = 20.0
-LOOK_FOR_S = 600.0
+LOOK_FOR_S = 60.0
 """A microphone that was lost for longer may only be found by a process that begins anew; one that was never
 there is looked for longer, as each new process is some lines in the journal."""
 

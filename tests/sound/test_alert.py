@@ -81,7 +81,7 @@ def test_named_faults_are_heard_in_order(tmp_path: Path, sounds: Path, card: Sou
     command = configured(sounds, card.speaker_name)
     done = subprocess.run([*command, "hot", "memory"], capture_output=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    assert heard(card, tmp_path) == [5, 4]
+    assert heard(card, tmp_path) == [4, 3]
 
 
 def test_a_speaker_that_another_program_uses_is_waited_for(
@@ -103,7 +103,7 @@ def test_a_speaker_that_another_program_uses_is_waited_for(
             card.start()
             assert process.communicate(timeout=30)[1] == ""
             assert process.returncode == 0
-    assert heard(card, tmp_path) == [6]
+    assert heard(card, tmp_path) == [5]
 
 
 def test_a_speaker_that_does_not_come_is_one_sentence(tmp_path: Path, sounds: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_speaker_that_does_not_come_is_one_sentence(tmp_path: Path, sounds: Pa
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["fish"], 2, 'there is no fault "fish", only microphone, speaker,'),
+        (["fish"], 2, 'there is no fault "fish", only microphone, model,'),
         ([], 2, "Name the faults to play (microphone, "),
         (["hot", "--activated"], 2, "Name the faults to play (microphone, "),
         (["--activated"], 2, "--activated is for systemd, which passes one socket"),
@@ -166,7 +166,7 @@ def test_a_service_plays_what_it_is_told_and_ends(tmp_path: Path, sounds: Path, 
         'assistant-alert: WARNING: there is no fault "fish"',
         'assistant-alert: WARNING: there is no fault "\N{REPLACEMENT CHARACTER}\0"',
     ]
-    assert heard(card, tmp_path) == [7, 3]
+    assert heard(card, tmp_path) == [6, 2]
 
 
 def test_a_service_that_is_turned_off_is_silent(tmp_path: Path, sounds: Path, card: SoundCard) -> None:
@@ -187,7 +187,7 @@ def test_a_service_tells_what_it_could_not_play(tmp_path: Path, sounds: Path, ca
     assert process.returncode == 1
     assert complaints.startswith("assistant-alert: ERROR: the fault crash was not heard: The sound ")
     assert complaints.count("\n") == 1
-    assert heard(card, tmp_path) == [5]
+    assert heard(card, tmp_path) == [4]
 
 
 @NEEDS_PULSE[0]
@@ -223,4 +223,4 @@ def test_a_mistake_in_the_settings_is_heard_from_a_real_speaker(
     assert "is not valid TOML" in complaints
     assert "Faults are told through the first speaker that is found." in complaints
     sound = np.frombuffer(b"".join(pieces), np.int16)
-    assert np.count_nonzero(np.abs(sound.astype(int) - 8_000) <= 1) == 2_205
+    assert np.count_nonzero(np.abs(sound.astype(int) - 7_000) <= 1) == 2_205

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # How far install.sh gets on arm64, on a PC: Debian 13 for the Raspberry Pi's processor in a chroot, emulated by QEMU.
 #
-# What it shows: apt and pip give every package for that processor, all of them can be imported, and llama.cpp is
-# configured and begins to compile.  What it cannot: the whole compilation would take hours, emulation says nothing of
+# What it is to show: apt and pip give every package for that processor, all of them can be imported, and llama.cpp is
+# configured and begins to compile.  So far it was seen only as far as the venv being made.  What it cannot show: the whole compilation would take hours, emulation says nothing of
 # speed, and nothing runs under systemd.  It takes a quarter of an hour and a network, and is no part of the tests.
 
 set -Eeuo pipefail

@@ -59,6 +59,20 @@ def test_systemd_is_told_what_the_daemon_wrote(tmp_path: Path, told: Path) -> No
     ]
 
 
+def test_a_plan_that_comes_meanwhile_is_told_as_well(tmp_path: Path, told: Path) -> None:
+    """systemd does not look at the file while the command runs."""
+    newer = {"MemoryHigh": 300 * MIB, "MemoryMax": 400 * MIB}
+    (tmp_path / NAME).write_text(json.dumps({"llm": GOOD}))
+    (tmp_path / "newer").write_text(json.dumps({"llm": newer}))
+    with (tmp_path / "bin" / "systemctl").open("a") as command:
+        command.write(f"mv '{tmp_path}/newer' '{tmp_path / NAME}' 2>/dev/null || true\n")
+    assert assistant("limits", tmp_path / NAME).returncode == 0
+    assert [line.split()[-1] for line in told.read_text().splitlines()] == [
+        f"MemoryMax={200 * MIB}",
+        f"MemoryMax={400 * MIB}",
+    ]
+
+
 def test_each_stage_of_a_plan_is_told_and_a_refusal_is_said(tmp_path: Path, told: Path) -> None:
     write_limits(plan(voice=True), tmp_path)
     sentence = said(assistant("limits", tmp_path / NAME))

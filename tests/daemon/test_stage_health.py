@@ -174,3 +174,16 @@ def test_the_state_has_the_fault(fault: Fault | None) -> None:
 )
 def test_why_it_does_not_work_is_known_until_one_is_ready(states: list[StageState], why: str) -> None:
     assert after(*states).why("llm") == why
+
+
+def test_a_stage_keeps_dying_until_it_has_lived_for_a_while() -> None:
+    """One fault, however many deaths: else it would be said again and again."""
+    health = Health()
+    for number in range(CRASHES):
+        assert not health.keeps_dying(float(number))
+        health.died("llm", float(number))
+    last_s = CRASHES + 0.9 * CRASHES_WITHIN_S
+    assert health.keeps_dying(last_s)
+    health.died("llm", last_s)
+    assert health.keeps_dying(last_s + 0.9 * CRASHES_WITHIN_S)
+    assert not health.keeps_dying(last_s + CRASHES_WITHIN_S)

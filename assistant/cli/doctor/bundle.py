@@ -13,7 +13,6 @@ import json
 import os
 import re
 import tarfile
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib import metadata
@@ -30,6 +29,7 @@ from assistant.cli.doctor.services import UNITS, Unit
 from assistant.config import Config
 from assistant.errors import AssistantError
 from assistant.messages import Status
+from assistant.state import write_whole
 
 FORMAT = 1
 LEFT_OUT = "(left out)"
@@ -160,17 +160,8 @@ def write(path: Path, files: Mapping[str, bytes]) -> None:
     if os.path.lexists(path):
         raise AssistantError(f"{path} is there already; delete it, or give the bundle another name.")
     try:
-        descriptor, name = tempfile.mkstemp(prefix=".bundle-", dir=path.parent)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(_packed(files))
-                file.flush()
-                os.fsync(file.fileno())
-                os.fchmod(file.fileno(), 0o644)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        write_whole(path, _packed(files))
+        path.chmod(0o644)  # somebody else is to read it
     except OSError as error:
         raise AssistantError(
             f"The bundle {path} cannot be written: {error.strerror}; choose another folder."

@@ -40,7 +40,10 @@ class SpeechStarted(Message, frozen=True):
 
 
 class Utterance(Message, frozen=True):
-    """The sound of one stretch of speech, pre-roll included, sent whole at every tentative pause."""
+    """The sound of one stretch of speech, pre-roll included, sent whole at every tentative pause.
+
+    `at_s` is when the pause was noticed.
+    """
 
     turn: int
     revision: int
@@ -48,6 +51,16 @@ class Utterance(Message, frozen=True):
     rate_hz: int
     voiced_ms: int
     speech_end_s: float
+    at_s: float = 0.0
+
+
+class SpeechPaused(Message, frozen=True):
+    """To watchers: the person paused, and work on what they said until `speech_end_s` began at `at_s`."""
+
+    turn: int
+    revision: int
+    speech_end_s: float
+    at_s: float
 
 
 class SpeechResumed(Message, frozen=True):
@@ -75,6 +88,14 @@ class SpeechDropped(Message, frozen=True):
 
     turn: int
     settled: int = 0
+
+
+class Hangover(Message, frozen=True):
+    """To vad: what was said until this pause wants so much silence behind it to be over."""
+
+    turn: int
+    revision: int
+    duration_ms: int
 
 
 class MicrophoneEnded(Message, frozen=True):
@@ -125,6 +146,12 @@ class Question(Message, frozen=True):
     next_sentence: int = 0
 
 
+class Prefill(Message, frozen=True):
+    """To llm: read the conversation so far, so that its next question need not wait for that."""
+
+    history: tuple[Exchange, ...]
+
+
 class Token(Message, frozen=True):
     """A piece of the answer as the model makes it."""
 
@@ -170,6 +197,22 @@ class Spoken(Message, frozen=True):
     fraction: float
 
 
+class SoundReady(Message, frozen=True):
+    """The first sound of the answer is made, and could be heard at once."""
+
+    turn: int
+    revision: int
+
+
+class Gap(Message, frozen=True):
+    """The speaker was silent for so long inside an answer, until `at_s`: the next of it was not made yet."""
+
+    turn: int
+    revision: int
+    duration_ms: int
+    at_s: float
+
+
 class Speech(Message, frozen=True):
     """Synthesised sound for the client that asked for it."""
 
@@ -205,6 +248,20 @@ class Failure(Message, frozen=True):
     reason: str
 
 
+class Worked(Message, frozen=True):
+    """A stage's engine worked on a revision from `began_s` to `ended_s`; `first_s` is when its first result
+
+    was there: the transcript, the first token, the first sound.
+    """
+
+    stage: Stage
+    turn: int
+    revision: int
+    began_s: float
+    first_s: float
+    ended_s: float
+
+
 class Cancel(Message, frozen=True):
     """Everything of `turn` up to and including `revision` is stale; stop and forget it."""
 
@@ -216,12 +273,14 @@ class NextTurn(Message, frozen=True):
     """To vad: the number that its next turn shall have.
 
     Where an earlier worker died in mid-turn, `revision` goes on behind its own, and `settled` says up to
-    which sample of the stream everything has become a turn already.
+    which sample of the stream everything has become a turn already.  `speculate` is whether work shall begin
+    at tentative pauses.
     """
 
     turn: int
     revision: int = 0
     settled: int = 0
+    speculate: bool = True
 
 
 Outcome = Literal["answered", "nothing", "cancelled", "failed"]
@@ -370,21 +429,27 @@ class Status(Message, frozen=True):
 AnyMessage = (
     SpeechStarted
     | Utterance
+    | SpeechPaused
     | SpeechResumed
     | TurnEnded
     | SpeechDropped
+    | Hangover
     | MicrophoneEnded
     | MicrophoneLevel
     | Transcript
     | Question
+    | Prefill
     | Token
     | Sentence
     | PlaybackStarted
     | Spoken
+    | SoundReady
+    | Gap
     | Speech
     | PlayEarcon
     | EarconStarted
     | Failure
+    | Worked
     | Cancel
     | NextTurn
     | TurnFinished

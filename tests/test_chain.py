@@ -74,8 +74,15 @@ def test_a_recorded_question_is_answered_aloud(name: str, tmp_path: Path, ear: A
     events = events_of(done.stdout)
     assert texts(events, "transcript") == [question]
     assert texts(events, "answer") == [answer]
-    order = [event["event"] for event in events]
-    assert order == ["listening", "speech_start", *STEPS]
+    order = [str(event["event"]) for event in events]
+    work = [str(event["text"]) for event in events if event["event"] == "worked"]
+    assert sorted(work) == ["llm", "stt", "tts"]
+    assert [name for name in order if name not in ("pause", "worked")] == [
+        "listening",
+        "speech_start",
+        *STEPS,
+        "speculation",
+    ]
     assert ear.transcribe(out) == answer
 
 
@@ -137,6 +144,25 @@ def test_a_pause_in_mid_sentence_is_one_question(tmp_path: Path) -> None:
     assert len(texts(events, "end_of_turn")) == 1
     assert texts(events, "answer") == ["The capital of Germany is Berlin."]
     assert len(texts(events, "transcript")) == 1
+
+
+def test_a_question_that_reads_as_unfinished_is_waited_for(tmp_path: Path) -> None:
+    """ "What is the capital of …", then 0.8 s, longer than the hangover, then "… Germany?": one question."""
+    samples, rate_hz = soundfile.read(AUDIO / "q00.wav", dtype="int16")
+    loud = np.flatnonzero(np.abs(samples.astype(np.int32)) > 0.03 * np.abs(samples.astype(np.int32)).max())
+    cut = loud[0] + (loud[-1] - loud[0]) * 7 // 10
+    pause, silence = np.zeros(rate_hz * 8 // 10, np.int16), np.zeros(rate_hz, np.int16)
+    mic = tmp_path / "paused.wav"
+    soundfile.write(mic, np.concatenate([samples[:cut], pause, samples[cut:], silence]), rate_hz)
+    config = tmp_path / "config.toml"
+    config.write_text("[vad]\nhangover_ms = 500\n")
+    done = run("--config", config, "run", "--mic", mic, "--speaker", tmp_path / "out.wav", "--json")
+    events = events_of(done.stdout)
+    assert len(texts(events, "end_of_turn")) == 1
+    assert texts(events, "answer") == ["The capital of Germany is Berlin."]
+    (counted,) = (event for event in events if event["event"] == "speculation")
+    assert (counted["hits"], counted["misses"]) == (1, 1)
+    assert float(counted["wasted_s"]) > 0
 
 
 def workers_of(process: subprocess.Popen[str], stage: str) -> list[int]:

@@ -70,6 +70,8 @@ class Endpointer:
     def __init__(self, settings: Vad) -> None:
         self._hangover = _frames(settings.hangover_ms)
         self._tentative = min(_frames(settings.tentative_pause_ms), self._hangover)
+        # after how many silent frames the next pause is announced, and the utterance at hand ends
+        self._pauses_after, self._ends_after = self._tentative, self._hangover
         self._min_speech_ms = settings.min_speech_ms
         self._max = _frames(1000 * settings.max_utterance_s)
         # a third of the longest utterance at most, so that the part before a split is never pre-roll alone
@@ -88,6 +90,15 @@ class Endpointer:
     def settled(self) -> int:
         """Samples that no open or future utterance needs: an `Endpointer` fed from there finds the same."""
         return self._first * FRAME_SAMPLES
+
+    def expect(self, revision: int, hangover_ms: int) -> None:
+        """What was said until the pause of `revision` wants another silence behind it than usual."""
+        if self._open and self._paused_at is not None and revision == self._revision:
+            self._ends_after = _frames(hangover_ms)
+
+    def speculate(self, worth_it: bool) -> None:
+        """Whether to announce tentative pauses from now on; else only what is the end."""
+        self._pauses_after = self._tentative if worth_it else self._hangover
 
     def feed(self, frame: bytes, voiced: bool) -> list[Event]:
         """The next 20 ms.  Raises `ValueError` for a frame of another length."""
@@ -118,6 +129,7 @@ class Endpointer:
         self._speech_end = len(self._frames)
         self._paused_at = None
         self._revision = 0
+        self._ends_after = self._hangover
         return Started(self.settled + min(voice, self._pre_roll) * FRAME_SAMPLES)
 
     def _go_on(self, speech: bool, voiced: bool) -> list[Event]:
@@ -127,13 +139,14 @@ class Endpointer:
             if self._paused_at is not None:
                 self._paused_at = None
                 self._revision += 1
+                self._ends_after = self._hangover
                 events.append(Resumed(self._revision))
             self._speech_end = len(self._frames)
         elif voiced:
             pass  # a click, or the first of a word: no pause begins here, but none ends either
-        elif silence >= self._hangover:
+        elif silence >= self._ends_after:
             return self._close()
-        elif silence >= self._tentative and self._paused_at is None and self._is_speech():
+        elif silence >= self._pauses_after and self._paused_at is None and self._is_speech():
             events.append(self._pause())
         if len(self._frames) >= self._max:
             events += self._split()

@@ -17,34 +17,30 @@ FRAMES = 1_000 // FRAME_MS
 
 
 class LevelMeter:
-    """Measures frames as they come: about 0.1 ms of a Raspberry Pi 4's time for each."""
+    """Measures a second at a time: about 4 ms of a Raspberry Pi 4's."""
 
     def __init__(self) -> None:
-        self._squares = 0.0
-        self._peak = 0
-        self._frames = 0
+        self._frames: list[bytes] = []
         self._lost_samples = 0
         self._position: int | None = None
 
     def feed(self, frame: bytes, position: int, at_s: float) -> MicrophoneLevel | None:
         """The level, whenever a second is full.  `position` is the sample of the stream behind the frame."""
-        samples = array("h", frame)
-        self._squares += math.hypot(*samples) ** 2
-        self._peak = max(self._peak, max(samples), -min(samples))
-        self._frames += 1
+        self._frames.append(frame)
         if self._position is not None:
             self._lost_samples += max(0, position - self._position - FRAME_SAMPLES)
         self._position = position
-        if self._frames < FRAMES:
+        if len(self._frames) < FRAMES:
             return None
+        samples = array("h", b"".join(self._frames)).tolist()
         level = MicrophoneLevel(
-            dbfs(math.sqrt(self._squares / (self._frames * FRAME_SAMPLES))),
-            dbfs(self._peak),
-            self._frames,
+            dbfs(math.hypot(*samples) / math.sqrt(len(samples))),
+            dbfs(max(max(samples), -min(samples))),
+            FRAMES,
             self._lost_samples // FRAME_SAMPLES,
             at_s,
         )
-        self._squares, self._peak, self._frames, self._lost_samples = 0.0, 0, 0, 0
+        self._frames, self._lost_samples = [], 0
         return level
 
 

@@ -9,12 +9,8 @@ import queue
 import threading
 import time
 from collections import deque
-from enum import Enum
-from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from assistant.audio.clip import Clip, Int16, Verdict, first_audible
 from assistant.audio.resampling import Resampler
 from assistant.audio.speaker import Speaker, open_speaker
 from assistant.errors import AudioError, DeviceBusy
@@ -28,63 +24,63 @@ BUSY_WITHIN_S = 10.0
 LOOK_EVERY_S = 0.5
 """How long another program may still use the speaker, and how often that is tried."""
 
+IDLE_S = 30.0
+"""How long the speaker stays open after the last sound: open, it takes 2 % of a core, and a sound server that
+sleeps may need two seconds to play again, which nobody who goes on talking shall wait for."""
+
 LOOK_S = 0.01
 REPORT_EVERY_S = 0.2
-AUDIBLE = 200
-"""Absolute sample value (-44 dB below full scale) from which sound is audible: above a voice's breath."""
-
-
-class Verdict(Enum):
-    """Whether a clip may be heard now."""
-
-    WAIT = "not yet"
-    PLAY = "yes"
-    DROP = "no longer"
-
-
-class Clip(Protocol):
-    """Sound to play; called back from the player's thread."""
-
-    pcm: npt.NDArray[np.int16]
-    heard_fraction: float
-    waits: bool
-    """Whether it is heard behind other clips; else it is heard at once, or not at all."""
-
-    def verdict(self) -> Verdict: ...
-
-    def started(self, at_s: float) -> None:
-        """Its first audible sample was heard at that CLOCK_MONOTONIC second."""
-
-    def progress(self, fraction: float) -> None:
-        """So much of it has been heard, 0 to 1; 1 is the last call."""
-
-    def dropped(self, reason: str) -> None:
-        """It will not be heard (to its end): cancelled if `reason` is empty, else why it could not be."""
+GAP_S = 0.02
+"""Silence in the middle of an answer from which on it can be heard as such."""
 
 
 class _Airing:
-    """A clip that has been written; positions count the samples written since the speaker was opened."""
+    """A clip of which some has been written; positions count the samples since the speaker was opened."""
 
-    def __init__(self, clip: Clip, pcm: npt.NDArray[np.int16], start: int, written: int) -> None:
+    def __init__(self, clip: Clip, scale: float, written: int) -> None:
+        """`scale` is how many of the speaker's samples there are for one of the clip's."""
         self.clip = clip
-        self.begin = written - start  # before the speaker was opened, if its beginning was heard elsewhere
-        self.end = self.begin + len(pcm)
-        loud = np.flatnonzero(np.abs(pcm[start:].astype(np.int32)) >= AUDIBLE)
-        self.audible: int | None = written + int(loud[0]) if len(loud) else None
-        self.reported = written
+        self._scale = scale
+        self.start = self.end = self.reported = written
+        self.begin = written - int(clip.sound.heard * scale)  # less than 0 if heard elsewhere
+        self.whole = False
+        self.joins: deque[int] = deque()
+        """Where a piece begins that may have come too late."""
+        self.has_audible = False
+        self.audible: int | None = None
+        """The first audible sample, until it is heard."""
+        self.fraction = 0.0
+
+    def wrote(self, block: Int16) -> None:
+        if not self.has_audible and (first := first_audible(block)) is not None:
+            self.has_audible = True
+            self.audible = self.end + first
+        self.end += len(block)
+
+    def tell(self, played: int) -> None:
+        """Say how much has been heard, unless that is no news."""
+        total = max(self.clip.sound.total * self._scale, self.end - self.begin + 1)
+        fraction = (played - self.begin) / total
+        self.reported = played
+        if fraction > self.fraction:
+            self.fraction = fraction
+            self.clip.progress(fraction)
 
 
 class Player:
-    """A thread that owns the speaker; opened when first needed, and again after it failed."""
+    """A thread that owns the speaker; open from shortly before there is sound until some time after it."""
 
-    def __init__(self, speaker: str, rate_hz: int) -> None:
+    def __init__(self, speaker: str, rate_hz: int, idle_s: float = IDLE_S) -> None:
         self._name = speaker
         self._rate_hz = rate_hz
+        self._idle_s = idle_s
         self._clips: queue.SimpleQueue[Clip] = queue.SimpleQueue()
         self._speaker: Speaker | None = None
         self._failed = False
         self._air: deque[_Airing] = deque()
         self._written = 0
+        self._answer: tuple[tuple[int, int], float] | None = None
+        """The last one heard, and when its last sample was."""
         self._pause = threading.Event()  # never set: a sleep that needs no clock of its own
         threading.Thread(target=self._run, name="player", daemon=True).start()
 
@@ -95,55 +91,65 @@ class Player:
     def _run(self) -> None:
         while True:
             clip: Clip | None = None
+            patience_s = LOOK_S if self._air else None if self._speaker is None else self._idle_s
             with contextlib.suppress(queue.Empty):
-                clip = self._clips.get(timeout=LOOK_S if self._air else None)
+                clip = self._clips.get(timeout=patience_s)
             try:
                 if clip is not None:
                     self._play(clip)
+                elif not self._air:
+                    self._close("The speaker does not let go.")
                 self._look()
             except AudioError as error:
                 self._fail(clip, str(error))
 
     def _play(self, clip: Clip) -> None:
+        if clip.verdict() is Verdict.WAIT:
+            with contextlib.suppress(AudioError):  # whether it matters will be seen when it may be heard
+                self._open(busy_within_s=0)
         while (verdict := clip.verdict()) is Verdict.WAIT:
             self._look()
             self._pause.wait(LOOK_S)
         if verdict is Verdict.DROP or not (clip.waits or (not self._air and self._clips.empty())):
             clip.dropped("")
             return
-        if self._speaker is None:
-            self._speaker = self._open()
-            self._written = self._speaker.played()
-        speaker = self._speaker
-        pcm = clip.pcm
-        if speaker.rate_hz != self._rate_hz:
-            resampler = Resampler(self._rate_hz, speaker.rate_hz)
-            pcm = np.concatenate([resampler.feed(pcm), resampler.end()])
-        start = int(len(pcm) * clip.heard_fraction)
-        airing = _Airing(clip, pcm, start, self._written)
+        speaker = self._open(BUSY_WITHIN_S)
+        resampler = Resampler(self._rate_hz, speaker.rate_hz)
+        airing = _Airing(clip, speaker.rate_hz / self._rate_hz, self._written)
         self._air.append(airing)
+        while airing in self._air and not airing.whole:
+            piece = clip.sound.take(LOOK_S)
+            self._write(airing, speaker, resampler.end() if piece is None else resampler.feed(piece))
+            airing.whole = piece is None
+            self._look()
+
+    def _write(self, airing: _Airing, speaker: Speaker, pcm: Int16) -> None:
+        if len(pcm):
+            airing.joins.append(self._written)
         step = int(speaker.rate_hz * BLOCK_S)
-        for at in range(start, len(pcm), step):
+        for at in range(0, len(pcm), step):
             block = pcm[at : at + step]
             speaker.write(block)
-            self._written += len(block)
+            airing.wrote(block)
+            self._written = airing.end
             self._look()
             if airing not in self._air:
                 return
 
-    def _open(self) -> Speaker:
+    def _open(self, busy_within_s: float) -> Speaker:
         """The speaker, as soon as another program lets it go: the sound of a fault may be in it."""
-        give_up_s = time.monotonic() + BUSY_WITHIN_S
-        while True:
+        give_up_s = time.monotonic() + busy_within_s
+        while self._speaker is None:
             try:
-                speaker = open_speaker(self._name, self._rate_hz, self._failed)
+                self._speaker = open_speaker(self._name, self._rate_hz, self._failed)
             except DeviceBusy:
                 if time.monotonic() >= give_up_s:
                     raise
                 self._pause.wait(LOOK_EVERY_S)
             else:
                 self._failed = False
-                return speaker
+                self._written = self._speaker.played()
+        return self._speaker
 
     def _look(self) -> None:
         """Say what has been heard; fall silent where it is no longer wanted."""
@@ -156,18 +162,31 @@ class Player:
             if airing.clip.verdict() is Verdict.DROP:
                 self._silence()
                 return
+            while airing.joins and played > airing.joins[0]:
+                self._tell_gap(self._speaker, airing, airing.joins.popleft())
             if airing.audible is not None and played > airing.audible:
                 airing.clip.started(self._speaker.heard_at_s(airing.audible))
                 airing.audible = None
-            if played < airing.end:
+            if played < airing.end or not airing.whole:
                 if played - airing.reported >= every:
-                    airing.reported = played
-                    airing.clip.progress((played - airing.begin) / (airing.end - airing.begin))
-                return
-            if self._written < airing.end:
+                    airing.tell(played)
                 return
             self._air.popleft()
+            if airing.clip.answer is not None and airing.end > airing.start:
+                self._answer = airing.clip.answer, self._speaker.heard_at_s(airing.end - 1)
             airing.clip.progress(1.0)
+
+    def _tell_gap(self, speaker: Speaker, airing: _Airing, join: int) -> None:
+        """The sample `join` has been heard: say so if it was late for an answer that was in the air."""
+        if join > airing.start:
+            silent_s = speaker.heard_at_s(join - 1)
+        elif self._answer is not None and self._answer[0] == airing.clip.answer:
+            silent_s = self._answer[1]
+        else:
+            return
+        heard_s = speaker.heard_at_s(join)
+        if heard_s - silent_s >= GAP_S:
+            airing.clip.gap(round(1000 * (heard_s - silent_s)), heard_s)
 
     def _silence(self) -> None:
         assert self._speaker is not None
@@ -179,14 +198,16 @@ class Player:
 
     def _fail(self, clip: Clip | None, reason: str) -> None:
         self._failed = True
-        if self._speaker is not None:
-            if not self._speaker.close():
-                log.error("%s Another process begins anew.", reason)
-                os._exit(1)
-            self._speaker = None
+        self._close(reason)
         failed = [airing.clip for airing in self._air]
         self._air.clear()
         if clip is not None and clip not in failed:
             failed.append(clip)
         for lost in failed:
             lost.dropped(reason)
+
+    def _close(self, reason: str) -> None:
+        if self._speaker is not None and not self._speaker.close():
+            log.error("%s Another process begins anew.", reason)
+            os._exit(1)
+        self._speaker = None

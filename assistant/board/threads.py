@@ -9,13 +9,20 @@ from typing import Literal
 def threads(kind: Literal["stt", "llm", "tts"], cores: int | None = None) -> int:
     """For a board with `cores`; None: as many as this process may use.
 
-    The recogniser works while nothing else does, and gains little beyond four.  The language model leaves a
-    core for what runs beside it: its threads wait for each other, so one that is held up holds up all.  The
-    voice is made while the model goes on.
+    The recogniser works while nothing else does, and gains little beyond four; so does the language model
+    until its first sentence (`beside_the_voice`).  The voice is made while the model goes on.
     """
     cores = cores or len(os.sched_getaffinity(0))
     if kind == "stt":
         return min(4, cores)
     if kind == "llm":
-        return max(1, cores - 1)
+        return cores
     return 1 if cores <= 2 else 2
+
+
+def beside_the_voice(threads: int) -> int:
+    """How many of its threads the language model uses while sentences before are made into sound.
+
+    It leaves a core: its threads wait for each other, so one that is held up holds up all.
+    """
+    return max(1, min(threads, len(os.sched_getaffinity(0)) - 1))

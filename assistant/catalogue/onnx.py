@@ -37,7 +37,7 @@ class OnnxHeader(msgspec.Struct, frozen=True):
 def read_header(path: Path) -> OnnxHeader:
     """The header of the ONNX file at `path`.  Raises `ModelError` if it is cut off, damaged or hostile."""
     with opened(path) as file:
-        walk = _Walk(file)
+        walk = Walk(file, _FIELDS_LIMIT)
         graphs = weights_bytes = 0
         for field, _, _, end in walk.fields(file.size_bytes):
             if field == _MODEL_GRAPH:
@@ -52,12 +52,15 @@ def read_header(path: Path) -> OnnxHeader:
         return OnnxHeader(path, weights_bytes)
 
 
-class _Walk:
-    """Goes over the fields of protobuf messages, as protobuf.dev/programming-guides/encoding has them."""
+class Walk:
+    """Goes over the fields of protobuf messages, as protobuf.dev/programming-guides/encoding has them.
 
-    def __init__(self, file: Bounded) -> None:
+    A file of more than `fields_limit` of them is refused.
+    """
+
+    def __init__(self, file: Bounded, fields_limit: int) -> None:
         self.file = file
-        self._left = _FIELDS_LIMIT
+        self._left = fields_limit
 
     def fields(self, end: int) -> Iterator[tuple[int, int, int, int]]:
         """Number, value, size in bytes and end in the file of each field from here to `end`.
@@ -68,12 +71,12 @@ class _Walk:
             self._left -= 1
             if self._left < 0:
                 raise self.file.flaw("is not plausible: it has too many fields")
-            field, wire_type = divmod(self._varint(), 8)
+            field, wire_type = divmod(self.varint(), 8)
             value, length, start = 0, 0, self.file.at
             if wire_type == _VARINT:
-                value = self._varint()
+                value = self.varint()
             elif wire_type == _LENGTH:
-                length = self._varint()
+                length = self.varint()
                 start = self.file.at
             elif wire_type in (_FIXED_64, _FIXED_32):
                 length = 8 if wire_type == _FIXED_64 else 4
@@ -96,7 +99,8 @@ class _Walk:
                 size_bytes += field_bytes
         return size_bytes
 
-    def _varint(self) -> int:
+    def varint(self) -> int:
+        """The whole number that stands here."""
         number = 0
         for shift in range(0, 70, 7):
             (byte,) = self.file.take(1)

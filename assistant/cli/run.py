@@ -7,6 +7,7 @@ import contextlib
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -123,8 +124,19 @@ class Show:
 
     def end(self) -> None:
         """The recording is over and everything is answered."""
-        if not self._as_json and not self._shown:
+        counted = self.timeline.speculation
+        if self._as_json:
+            wasted_s = round(counted.wasted_s, 3)
+            event = {"event": "speculation", "t": round(time.monotonic(), 6), "turn": 0, "text": ""}
+            self._line(
+                json.dumps({**event, "hits": counted.hits, "misses": counted.misses, "wasted_s": wasted_s})
+            )
+        elif not self._shown:
             self._line("No speech was heard.")
+        elif counted.hits or counted.misses:
+            wasted = f" ({counted.wasted_s:.1f} s of work)" if counted.misses else ""
+            told = f"{counted.hits}; for nothing: {counted.misses}{wasted}"
+            self._line(f"Answers begun before the end of the turn: {told}")
 
     def _line(self, text: str) -> None:
         print(text, file=self._out, flush=True)

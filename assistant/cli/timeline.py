@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from assistant.messages import (
     AnyMessage,
+    Gap,
     PlaybackStarted,
     Sentence,
+    SpeechPaused,
     SpeechStarted,
     Token,
     Transcript,
     TurnEnded,
     TurnFinished,
+    Worked,
 )
 
 Event = dict[str, str | float | int]
+
+FRAME_S = 0.02
+"""An end that comes this soon behind its pause was not waited for."""
 
 STEPS = (
     ("end_of_turn", "end of turn"),
@@ -32,17 +38,32 @@ class Timeline:
         self._times: dict[int, dict[str, float]] = {}
         self._answers: dict[int, str] = {}
         self._revisions: dict[int, int] = {}
+        self.speculation = Speculation()
         self.started = 0
         self.finished = 0
 
     def feed(self, message: AnyMessage) -> list[Event]:
         """The events that `message` makes: "event", "t" (CLOCK_MONOTONIC seconds), "turn" and "text" each."""
+        self.speculation.feed(message)
         match message:
             case SpeechStarted(turn, at_s):
                 self.started += 1
                 self._times[turn] = {}
                 self._answers[turn] = ""
                 return [_event("speech_start", at_s, turn)]
+            case SpeechPaused() if message.turn in self._times:
+                return [{**_event("pause", message.at_s, message.turn), "revision": message.revision}]
+            case Gap() if message.turn in self._times:
+                return [{**_event("gap", message.at_s, message.turn), "ms": message.duration_ms}]
+            case Worked() if message.turn in self._times:
+                return [
+                    {
+                        **_event("worked", message.ended_s, message.turn, message.stage),
+                        "revision": message.revision,
+                        "began": round(message.began_s, 6),
+                        "first": round(message.first_s, 6),
+                    }
+                ]
             case TurnEnded() if message.turn in self._times:
                 self._times[message.turn]["speech_end"] = message.speech_end_s
                 event = self._first("end_of_turn", message.at_s, message.turn)
@@ -96,6 +117,42 @@ class Timeline:
             return []
         self._times[turn][name] = at_s
         return [_event(name, at_s, turn, text)]
+
+
+class Speculation:
+    """Counts what became of the work that began at tentative pauses."""
+
+    def __init__(self) -> None:
+        self.hits = 0
+        """Pauses that were the end of the turn, and were noticed before that was sure."""
+        self.misses = 0
+        """Pauses after which the person went on."""
+        self.wasted_s = 0.0
+        """Computed after those for nothing."""
+        self._pauses: dict[int, list[SpeechPaused]] = {}
+        self._work: dict[int, list[Worked]] = {}
+        self._final: dict[int, TurnEnded] = {}
+
+    def feed(self, message: AnyMessage) -> None:
+        """A message of any turn."""
+        match message:
+            case SpeechPaused():
+                self._pauses.setdefault(message.turn, []).append(message)
+            case Worked():
+                self._work.setdefault(message.turn, []).append(message)
+            case TurnEnded():
+                self._final[message.turn] = message
+            case TurnFinished():
+                self._count(message.turn)
+
+    def _count(self, turn: int) -> None:
+        pauses, work = self._pauses.pop(turn, []), self._work.pop(turn, [])
+        if (final := self._final.pop(turn, None)) is None:
+            return
+        stale = [pause for pause in pauses if pause.revision < final.revision]
+        self.misses += len(stale)
+        self.hits += any(p.revision == final.revision and p.at_s < final.at_s - FRAME_S for p in pauses)
+        self.wasted_s += sum(w.ended_s - w.began_s for w in work if w.revision < final.revision)
 
 
 def _event(name: str, at_s: float, turn: int, text: str = "") -> Event:

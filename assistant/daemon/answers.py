@@ -9,16 +9,22 @@ from __future__ import annotations
 import logging
 from collections import deque
 
+from assistant.config import Config
 from assistant.daemon.history import ROOM, Histories
+from assistant.daemon.speculation import Speculation
 from assistant.daemon.times import in_words
 from assistant.daemon.turn import Action, CancelWork, Enqueue, Kind, Notify, Publish, Tell, Turn
 from assistant.messages import (
     AnyMessage,
     Exchange,
+    Gap,
+    Hangover,
     Outcome,
     PlaybackStarted,
+    Prefill,
     Question,
     Sentence,
+    SoundReady,
     Speech,
     Spoken,
     Stage,
@@ -27,8 +33,10 @@ from assistant.messages import (
     TurnEnded,
     TurnFinished,
     TurnStatus,
+    Worked,
 )
 from assistant.text.clean import clean_question
+from assistant.text.finished import Reading, hangover_ms, reads_as
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +54,13 @@ KEPT_TURNS = 10
 class Answers:
     """The turns that are not over, and their way from the transcript to the last word heard."""
 
-    def __init__(self, question_ttl_s: float, log_words: bool) -> None:
+    def __init__(self, config: Config) -> None:
         self.histories = Histories()
+        self.speculation = Speculation()
         self.recent: deque[TurnStatus] = deque(maxlen=KEPT_TURNS)
-        self._ttl_s = question_ttl_s
-        self._log_words = log_words
+        self._ttl_s = config.daemon.question_ttl_s
+        self._log_words = config.log.words
+        self._hangover_ms = config.vad.hangover_ms
         self._turns: dict[int, Turn] = {}
         self._line: list[Turn] = []
         self._unusable: dict[Stage, str] = {}
@@ -66,6 +76,9 @@ class Answers:
         elif message.revision == turn.revision and not turn.has_transcript:
             turn.text = clean_question(message.text)
             turn.has_transcript = True
+            turn.reading = reads_as(turn.text, message.language)
+            if turn.reading is Reading.UNFINISHED:
+                self._wait_for_more(turn)
             self._event(turn, message)
             if turn.text:
                 self._advance()
@@ -124,6 +137,22 @@ class Answers:
             turn.fraction = 0.0
             self._offer(turn)
             self._finish_if_heard(turn)
+
+    def _wait_for_more(self, turn: Turn) -> None:
+        """Tell vad how long a silence makes the end of what was said."""
+        if turn.kind is Kind.SPEECH and not turn.ended:
+            wanted_ms = hangover_ms(turn.reading, self._hangover_ms)
+            self._do(Notify("vad", Hangover(turn.number, turn.revision, wanted_ms)))
+
+    def _sound_ready(self, turn: Turn, message: SoundReady) -> None:
+        """A whole sentence may end sooner, but not before there is an answer: until then, go on listening."""
+        if message.revision == turn.revision and turn.reading is Reading.FINISHED:
+            self._wait_for_more(turn)
+
+    def _seen(self, turn: Turn, message: Worked | Gap) -> None:
+        """What only watchers care for; of a stale revision, too: that is work done for nothing."""
+        if turn.client == ROOM:
+            self._do(Publish(message))
 
     def _finish_if_heard(self, turn: Turn) -> None:
         heard = turn.mute or turn.finished_sentences == len(turn.sentences)
@@ -220,6 +249,14 @@ class Answers:
             self._do(Notify("vad", finished))
             self._line.remove(turn)
             self._advance()
+        if turn.kind in (Kind.SPEECH, Kind.ASK):
+            self._prefill(turn.client)
+
+    def _prefill(self, conversation: int) -> None:
+        """What was said becomes the beginning of the next prompt, which is read while nobody asks."""
+        history = self.histories.of(conversation)
+        if history and not self._turns:
+            self._do(Enqueue("llm", Prefill(history)))
 
     def _remember(self, turn: Turn) -> None:
         """What was heard becomes part of the conversation."""
@@ -249,6 +286,8 @@ class Answers:
             turn.held.append(message)
 
     def _do(self, action: Action) -> None:
+        if isinstance(action, Publish):
+            self.speculation.feed(action.message)
         if isinstance(action, Publish | Tell):
             turn = self._turns.get(getattr(action.message, "turn", 0))
             if turn is not None:

@@ -66,7 +66,7 @@ class Daemon:
         faults: Iterable[Fault] = (),
     ) -> None:
         self._clock = clock
-        self._turns = Turns(config.daemon.question_ttl_s, config.log.words)
+        self._turns = Turns(config)
         self._health = Health()
         self._hanging = Hanging()
         self.broker = Broker(config, self, clock)

@@ -7,6 +7,7 @@ from enum import Enum
 
 from assistant.daemon.times import Times
 from assistant.messages import AnyMessage, Stage
+from assistant.text.finished import Reading
 
 
 class Kind(Enum):
@@ -35,6 +36,7 @@ class Turn:
     ended_s: float = 0.0
     paused: bool = False
     has_transcript: bool = False
+    reading: Reading = Reading.UNCLEAR
     asked: bool = False
     answer: str = ""
     sentences: list[str] = field(default_factory=list)
@@ -67,6 +69,7 @@ class Turn:
     def forget_answer(self) -> None:
         """Back to the question: what was made of it is stale."""
         self.text, self.has_transcript, self.asked, self.paused, self.failure = "", False, False, False, ""
+        self.reading = Reading.UNCLEAR
         self.answer, self.sentences, self.complete = "", [], False
         self.offered, self.finished_sentences, self.fraction = 0, 0, 0.0
         self.mute, self.held = False, []

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from assistant.config import Config
 from assistant.daemon.answers import NOT_HEARD, Answers
 from assistant.daemon.history import ROOM
 from assistant.daemon.turn import Action, CancelWork, Enqueue, Kind, Notify, Publish, Tell, Turn
@@ -23,6 +24,7 @@ from assistant.messages import (
     Ask,
     Failure,
     ForgetConversation,
+    Gap,
     MicrophoneEnded,
     NextTurn,
     PlaybackStarted,
@@ -30,8 +32,10 @@ from assistant.messages import (
     Recognise,
     Say,
     Sentence,
+    SoundReady,
     Speech,
     SpeechDropped,
+    SpeechPaused,
     SpeechResumed,
     SpeechStarted,
     Spoken,
@@ -42,6 +46,7 @@ from assistant.messages import (
     TurnAccepted,
     TurnEnded,
     Utterance,
+    Worked,
 )
 from assistant.text.clean import clean_question
 from assistant.text.sentences import split_sentences
@@ -65,8 +70,8 @@ MOST_CHARS = 200_000
 class Turns(Answers):
     """All turns that are not over.  Each method takes a fact and gives back what is to be done, in order."""
 
-    def __init__(self, question_ttl_s: float, log_words: bool = False) -> None:
-        super().__init__(question_ttl_s, log_words)
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
         self._last_number = 0
         self._vad_number = self._new_number()
         self._orphan_ends_s: float | None = None  # when that turn is given up, its vad worker having died
@@ -109,6 +114,8 @@ class Turns(Answers):
                 self._heard_again_s = now_s
             if self._orphan_ends_s is not None:
                 self._orphan_ends_s = now_s + VAD_RESUMES_WITHIN_S
+        elif stage == "llm":
+            self._prefill(ROOM)
         return self._drain()
 
     def stage_wanted_again(self, stage: Stage) -> None:
@@ -176,7 +183,9 @@ class Turns(Answers):
         """A client is gone, and with it what it asked for."""
         for turn in [turn for turn in self._turns.values() if turn.client == client]:
             self._finish(turn, "cancelled")
-        self.histories.forget(client)
+        if self.histories.of(client):
+            self.histories.forget(client)
+            self._prefill(ROOM)
         return self._drain()
 
     def again(self, message: AnyMessage) -> AnyMessage | None:
@@ -263,6 +272,7 @@ class Turns(Answers):
         self._move_to(turn, message.revision)
         turn.paused = True
         self._do(Enqueue("stt", message, self._ttl_s))
+        self._do(Publish(SpeechPaused(turn.number, message.revision, message.speech_end_s, message.at_s)))
 
     def _resumed(self, turn: Turn, message: SpeechResumed) -> None:
         if not turn.ended:
@@ -347,7 +357,8 @@ class Turns(Answers):
             # a successor: it hears the open turn again, as a new revision of it
             self._do(Notify("vad", NextTurn(self._open.number, self._open.revision + 1, self._settled)))
         else:
-            self._do(Notify("vad", NextTurn(self._vad_number, 0, self._settled)))
+            next_turn = NextTurn(self._vad_number, 0, self._settled, self.speculation.pays)
+            self._do(Notify("vad", next_turn))
 
     def _new_number(self) -> int:
         self._last_number += 1
@@ -364,5 +375,8 @@ _HANDLERS: dict[type[AnyMessage], Callable[[Turns, Turn, Any], None]] = {
     Sentence: Turns._sentence,
     Speech: Turns._speech,
     PlaybackStarted: Turns._playback_started,
+    SoundReady: Turns._sound_ready,
+    Gap: Turns._seen,
     Spoken: Turns._spoken,
+    Worked: Turns._seen,
 }

@@ -46,6 +46,14 @@ class LlamaEngine:
         opening = prompts.opening(self._form, self._settings.system_prompt)
         self._model.read(self._model.tokens(opening, self._form.add_bos))
 
+    def prefill(self, history: Sequence[Exchange]) -> None:
+        """Evaluate the conversation so far, up to where its next question begins."""
+        dropped = self._dropped(history, "")
+        text = prompts.opening(self._form, self._settings.system_prompt) + "".join(
+            prompts.past(self._form, past) + self._form.question_before for past in history[dropped:]
+        )
+        self._model.read(self._model.tokens(text, self._form.add_bos))
+
     def answer(
         self,
         question: str,
@@ -63,6 +71,7 @@ class LlamaEngine:
         if not prompts.neutralise(question):
             return
         tokens, stop = self._prompt(question, history, answer_so_far)
+        self._model.leave_a_core(False)
         begun = len(self._model.tokens(answer_so_far)) if answer_so_far.strip() else 0
         budget = min(self._limit - begun, self.context_tokens - len(tokens))
         watcher = prompts.StopWatcher(stop)
@@ -80,6 +89,10 @@ class LlamaEngine:
         if rest := watcher.finish():
             yield rest.lstrip() if strip else rest
 
+    def leave_a_core(self) -> None:
+        """Go on with the answer at hand beside the voice, which speaks what there is of it already."""
+        self._model.leave_a_core(True)
+
     def close(self) -> None:
         """Give the memory back.  The engine cannot be used afterwards."""
         self._model.close()
@@ -96,18 +109,24 @@ class LlamaEngine:
         self, question: str, history: Sequence[Exchange], answer_so_far: str
     ) -> tuple[list[int], tuple[str, ...]]:
         """The tokens of a prompt that fits, and the strings that end the answer."""
-        form, system = self._form, self._settings.system_prompt
-        # One more for each, as pieces counted by themselves can have a token less than they have together.
-        exchanges = [
-            len(self._model.tokens(prompts.past(form, past) + form.question_before)) + 1 for past in history
-        ]
-        asked = [*(past.question for past in history), question]
-        questions = [len(self._model.tokens(prompts.neutralise(words) + form.generate)) for words in asked]
-        dropped = prompts.fit(exchanges, questions, self._system, self._room)
-        prompt = prompts.render(form, system, history[dropped:], question, answer_so_far)
+        dropped = self._dropped(history, question)
+        prompt = prompts.render(
+            self._form, self._settings.system_prompt, history[dropped:], question, answer_so_far
+        )
         tokens = self._model.tokens(prompt.text, prompt.add_bos)
         if len(tokens) >= self.context_tokens:
             raise AnswerError(
                 "The question and the answer so far are too long for the language model; ask anew."
             )
         return tokens, prompt.stop
+
+    def _dropped(self, history: Sequence[Exchange], question: str) -> int:
+        """How many of the oldest exchanges have no room; raises `AnswerError` where the question has none."""
+        form = self._form
+        # One more for each, as pieces counted by themselves can have a token less than they have together.
+        exchanges = [
+            len(self._model.tokens(prompts.past(form, past) + form.question_before)) + 1 for past in history
+        ]
+        asked = [*(past.question for past in history), question]
+        questions = [len(self._model.tokens(prompts.neutralise(words) + form.generate)) for words in asked]
+        return prompts.fit(exchanges, questions, self._system, self._room)

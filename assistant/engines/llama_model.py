@@ -17,9 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# How often a thread looks for the others at each of a token's 300 barriers before it sleeps; read when the
+# library is loaded.  By default they spin for so long that one other busy program makes a token take two to
+# six times as long; with this about twice, and on a quiet board nothing is lost.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 from llama_cpp import llama_cpp as lib
 
-from assistant.board.threads import threads
+from assistant.board.threads import beside_the_voice, threads
 from assistant.catalogue.locate import check
 from assistant.config import Llm
 from assistant.errors import AnswerError, ModelError, NoRoomError
@@ -146,7 +151,8 @@ class LlamaModel:
             1  # the prediction behind the last token alone: room for all takes megabytes
         )
         of_context.swa_full = False  # layers with a sliding window keep what the window shows, no more
-        of_context.n_threads = of_context.n_threads_batch = self._settings.threads or threads("llm")
+        self._threads = self._settings.threads or threads("llm")
+        of_context.n_threads = of_context.n_threads_batch = self._threads
         of_context.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
         if self._settings.kv_type == "q8_0":
             of_context.type_k = of_context.type_v = lib.GGML_TYPE_Q8_0
@@ -199,6 +205,11 @@ class LlamaModel:
         return ([first] if begin else []) + list(buffer[:count])
 
     # ------------------------------------------------------------ answers
+
+    def leave_a_core(self, leave: bool) -> None:
+        """Whether to compute with fewer threads from now on, as a sentence is made into sound meanwhile."""
+        count = beside_the_voice(self._threads) if leave else self._threads
+        lib.llama_set_n_threads(self._context, count, count)
 
     def read(self, tokens: list[int]) -> None:
         """Evaluate `tokens`, so that a text that begins with them need not wait for it."""

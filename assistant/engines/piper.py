@@ -7,6 +7,7 @@ dictionaries come with the library.  Nothing is fetched or written.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,12 +21,17 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
-from piper import PiperConfig, PiperVoice, SynthesisConfig
+from piper import PiperConfig, PiperVoice
 
 from assistant.board.threads import threads
+from assistant.catalogue.bounded import opened
 from assistant.catalogue.locate import check
 from assistant.config import Tts
+from assistant.engines.piper_cut import Uncuttable, cut
+from assistant.engines.piper_windows import Decoder, Floats, Stage
 from assistant.errors import ModelError
+
+log = logging.getLogger(__name__)
 
 # onnxruntime's errors have no base class of their own
 ONNX_ERRORS = (
@@ -45,12 +51,33 @@ sentence of `text.sentences.LONGEST_CHARS` has fewer."""
 VOICE_INPUTS = {"input", "input_lengths", "scales"}
 """What every Piper model takes; one of several speakers takes "sid" as well."""
 
+FIRST_S = 0.3
+LONGEST_S = 0.6
+"""Of sound in the first chunk of a sentence and at most in a later one.  Longer ones take more memory, 12 MiB
+for each second, and are made no faster: the shorter fit the processor's caches better."""
+
+WARM_UP = "The assistant is ready when you are."
+
+KNEE = 0.8
+"""Of the full scale; what is louder is squeezed into the rest of it."""
+
 
 class FrugalSession(onnxruntime.InferenceSession):  # type: ignore[misc]  # it has no types
     """A session that keeps no more memory between two pieces of speech than its weights take.
 
-    Otherwise it would keep for ever what the longest piece needed, 12 MiB for each second of sound.
+    Patterns would be kept for each length of a piece.  One that makes a `whole` sentence takes less at its
+    peak with an arena; that would keep what the longest took, 12 MiB a second of sound, and is emptied.
     """
+
+    def __init__(
+        self, path_or_content: str | bytes, options: onnxruntime.SessionOptions, *, whole: bool
+    ) -> None:
+        options.enable_cpu_mem_arena = whole
+        options.enable_mem_pattern = False
+        super().__init__(path_or_content, sess_options=options, providers=["CPUExecutionProvider"])
+        self._run_options = onnxruntime.RunOptions()
+        if whole:
+            self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def run(
         self,
@@ -58,9 +85,13 @@ class FrugalSession(onnxruntime.InferenceSession):  # type: ignore[misc]  # it h
         input_feed: Mapping[str, Any],
         run_options: onnxruntime.RunOptions | None = None,
     ) -> Any:
-        options = run_options or onnxruntime.RunOptions()
-        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        return super().run(output_names, input_feed, options)
+        return super().run(output_names, input_feed, run_options or self._run_options)
+
+    def give(self, taken: Floats) -> Floats:
+        """What a model of one input makes of it."""
+        (given,) = self.run(None, {self.get_inputs()[0].name: taken})
+        made: Floats = given
+        return made
 
 
 class BoundedVoice(PiperVoice):  # type: ignore[misc]  # it has no types
@@ -89,10 +120,14 @@ class PiperEngine:
         """Load the voice in `path` (.onnx) and `path`.json.  Raises `ModelError`."""
         check("tts", path, "download the voice again")
         config = _config(path)
-        self._voice = BoundedVoice(session=_session(path, settings.threads), config=config)
-        self._synthesis = SynthesisConfig(
-            length_scale=config.length_scale / settings.speed, volume=settings.volume
+        self._session, self._decoder = _sessions(path, session_options(path, settings.threads))
+        self._voice = BoundedVoice(session=self._session, config=config)
+        # noise in the sound, length, noise in the length: as the voice was trained to take them
+        self._scales = np.array(
+            [config.noise_scale, config.length_scale / settings.speed, config.noise_w_scale], np.float32
         )
+        self._volume = settings.volume
+        self._gain = 0.0  # until the voice has been heard: sentences keep their loudness among themselves
         self.rate_hz = config.sample_rate
         try:
             self._voice.phonemize("a")
@@ -103,23 +138,54 @@ class PiperEngine:
             ) from None
 
     def warm(self) -> None:
-        """Speak a sentence to nobody, so that the first real one finds every buffer in place."""
-        for _ in self.speak("The assistant is ready when you are."):
-            pass
+        """Speak a sentence to nobody, so that the first real one finds all in place, the loudness too."""
+        sound = np.concatenate([np.zeros(1, np.float32), *self._sound(WARM_UP)])
+        self._gain = 1 / max(float(np.abs(sound).max()), 1e-3)
 
     def speak(self, text: str) -> Iterator[npt.NDArray[np.int16]]:
-        """The sound of `text`, mono at `rate_hz`, one array for each sentence that Piper finds in it.
+        """The sound of `text`, mono at `rate_hz`, in chunks that join without a gap.
 
-        Whoever stops iterating stops the synthesis after the sentence at hand.  Text without letters or
-        digits yields nothing (espeak-ng would read "!!!" as "exclamation").
+        A sentence begins with a short chunk; where the voice cannot be cut, it is one.  Whoever stops
+        iterating stops the synthesis after the chunk at hand.  Text without letters or digits yields nothing
+        (espeak-ng would read "!!!" as "exclamation").
         """
         if not any(character.isalnum() for character in text):
             return
+        if not self._gain:
+            self.warm()
         # espeak-ng is C: text ends at a NUL there, and half a surrogate pair has no UTF-8
         plain = text.replace("\0", " ").encode("utf-8", "ignore").decode()
-        for chunk in self._voice.synthesize(plain, self._synthesis):
-            sound: npt.NDArray[np.int16] = chunk.audio_int16_array
-            yield sound
+        for sound in self._sound(plain):
+            loud = limited(self._gain * sound)
+            yield (32767 * self._volume * loud).astype(np.int16)
+
+    def _sound(self, text: str) -> Iterator[Floats]:
+        """The sound of `text` as the voice makes it, chunk by chunk, in 32-bit numbers."""
+        for phonemes in self._voice.phonemize(text):
+            if phonemes:
+                made: Floats = self._session.run(None, self._feed(phonemes))[0]
+                first, most = (round(duration_s * self.rate_hz) for duration_s in (FIRST_S, LONGEST_S))
+                for chunk in self._decoder.sound(made, first, most):
+                    yield chunk.reshape(-1)
+
+    def _feed(self, phonemes: list[str]) -> dict[str, npt.NDArray[Any]]:
+        config = self._voice.config
+        ids = self._voice.phonemes_to_ids(phonemes)
+        feed: dict[str, npt.NDArray[Any]] = {
+            "input": np.array([ids], np.int64),
+            "input_lengths": np.array([len(ids)], np.int64),
+            "scales": self._scales,
+        }
+        if config.num_speakers > 1:
+            feed["sid"] = np.array([config.default_speaker_id], np.int64)
+        return feed
+
+
+def limited(sound: Floats) -> Floats:
+    """`sound` between -1 and 1: what is beyond `KNEE` nears the full scale smoothly, the rest stays."""
+    room = 1 - KNEE
+    beyond = np.maximum(np.abs(sound) - KNEE, 0)
+    return np.copysign(np.minimum(np.abs(sound), KNEE) + room * np.tanh(beyond / room), sound)
 
 
 def _config(path: Path) -> PiperConfig:
@@ -139,23 +205,42 @@ def _config(path: Path) -> PiperConfig:
     return config
 
 
-def _session(path: Path, wanted_threads: int) -> onnxruntime.InferenceSession:
+def session_options(path: Path, wanted_threads: int) -> onnxruntime.SessionOptions:
+    """For the voice in `path`, and for parts of it, whose weights stay in that file."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = wanted_threads or threads("tts")
     options.inter_op_num_threads = 1
     # a spinning thread would keep its core from the language model, which goes on while this sentence is made
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    folder = str(path.absolute().parent)
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     options.log_severity_level = 3  # errors; they are raised as well
+    return options
+
+
+def _sessions(path: Path, options: onnxruntime.SessionOptions) -> tuple[FrugalSession, Decoder]:
+    """What needs the whole sentence, and the decoder; if the voice cannot be cut, that has nothing to do."""
     try:
-        session = FrugalSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
+        with opened(path) as file:
+            parts = [
+                (FrugalSession(part.model(file), options, whole=False), part.reach) for part in cut(file)
+            ]
+    except (Uncuttable, ModelError, *ONNX_ERRORS) as error:
+        log.debug("the voice %s makes a sentence in one piece: %s", path, error)
+        parts = [(_whole(path, options), None)]
+    session = parts[0][0]
+    if not {tensor.name for tensor in session.get_inputs()} >= VOICE_INPUTS:
+        raise ModelError(f"{path} is a model, but not a Piper voice; name a voice in tts.model.")
+    return session, Decoder([Stage(part.give, reach) for part, reach in parts if reach])
+
+
+def _whole(path: Path, options: onnxruntime.SessionOptions) -> FrugalSession:
+    try:
+        return FrugalSession(str(path), options, whole=True)
     except ONNX_ERRORS as error:
         raise ModelError(
             f"The voice {path} is damaged ({_reason(error)}); delete it and download it again."
         ) from None
-    names = {tensor.name for tensor in session.get_inputs()}
-    if not names >= VOICE_INPUTS:
-        raise ModelError(f"{path} is a model, but not a Piper voice; name a voice in tts.model.")
-    return session
 
 
 def _reason(error: Exception) -> str:

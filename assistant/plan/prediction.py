@@ -146,7 +146,11 @@ def stt_operations(shape: SttShape) -> float:
 
 
 def tts_need(shape: TtsShape, weights_bytes: int) -> Need:
-    """The voice's process: 1.6 times its weights, and 560 bytes for each sample of the longest piece."""
+    """The voice's process: 1.6 times its weights, and 560 bytes for each sample of the longest piece.
+
+    That is for a voice that makes a piece in one go.  One that `engines.piper_cut` can cut takes half of it;
+    which voices these are is only known when they are loaded.
+    """
     resting = TTS_BASE_BYTES + int(1.6 * weights_bytes)
     return Need(resting, resting + 560 * LONGEST_PIECE_S * shape.rate_hz)
 

@@ -19,10 +19,7 @@ from assistant.messages import AnyMessage, Cancel
 from assistant.queues import wire
 
 BEAT_EVERY_S = 1.0
-"""How often a working stage shows that its loop still turns."""
-
-LOOK_EVERY_S = 0.1
-"""How long `receive` waits at a time: another thread may have read what it waits for."""
+"""How often a working stage shows that its loop still turns, and how long `receive` waits at a time."""
 
 ANSWER_WITHIN_S = 30.0
 """How long the daemon may take to say whether it took a message; it never does more than queue it."""
@@ -78,6 +75,7 @@ class Link:
         """How long to wait before loading anything."""
         self._lock = threading.RLock()
         self._next_post = 1
+        self._receiving = False
         self._join(channel, role)
 
     def rejoin(self, channel: Channel, role: wire.Role) -> None:
@@ -135,8 +133,14 @@ class Link:
                     return self._deliveries.popleft()
                 if give_up_s is not None and looked and time.monotonic() >= give_up_s:
                     return None
-            left_s = LOOK_EVERY_S if give_up_s is None else min(LOOK_EVERY_S, give_up_s - time.monotonic())
-            self._pump(max(0.0, left_s))
+                self._receiving = True
+            try:
+                left_s = (
+                    BEAT_EVERY_S if give_up_s is None else min(BEAT_EVERY_S, give_up_s - time.monotonic())
+                )
+                self._pump(max(0.0, left_s))
+            finally:
+                self._receiving = False
             self.beat()
             looked = True
 
@@ -159,7 +163,10 @@ class Link:
 
     def cancelled(self, turn: int, revision: int) -> bool:
         """Whether work on this revision of the turn is no longer wanted; cheap, and a sign of life."""
-        self._pump(0)
+        if self._channel.wait(0):
+            with self._lock:
+                if not self._receiving:  # else that thread reads it, and would wait on for what is read here
+                    self._read()
         self.beat()
         return self._stale.get(turn, -1) >= revision
 
@@ -178,8 +185,11 @@ class Link:
         """Read what has come.  Without the lock while it waits, so that another thread can send meanwhile."""
         if self._channel.wait(timeout_s):
             with self._lock:
-                for frame in self._channel.read():
-                    self._take(frame)
+                self._read()
+
+    def _read(self) -> None:
+        for frame in self._channel.read():
+            self._take(frame)
 
     def _take(self, frame: wire.FromDaemon) -> None:
         if isinstance(frame, wire.Deliver):

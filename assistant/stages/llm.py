@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from assistant.catalogue.locate import locate
 from assistant.config import models_folder
 from assistant.engines.llama import LlamaEngine
-from assistant.messages import AnyMessage, Question, Sentence, Token
+from assistant.messages import AnyMessage, Prefill, Question, Sentence, Token, Worked
 from assistant.queues.link import Delivery, Link
 from assistant.text.sentences import SentenceSplitter
 
@@ -28,22 +28,31 @@ class LlmStage:
     def handle(self, delivery: Delivery) -> Iterator[AnyMessage]:
         """Sentences go out as soon as they are whole; those that a dead predecessor sent are skipped."""
         question = delivery.message
+        if isinstance(question, Prefill):
+            self._engine.prefill(question.history)
+            return
         assert isinstance(question, Question)
         turn, revision = question.turn, question.revision
 
         def cancelled() -> bool:
             return self._link.cancelled(turn, revision)
 
-        splitter = SentenceSplitter()
+        began_s = first_s = time.monotonic()
+        splitter = SentenceSplitter(hurry=True)
         ready = splitter.feed(question.answer_so_far)
         index = 0
         for piece in self._engine.answer(question.text, question.history, question.answer_so_far, cancelled):
-            yield Token(turn, revision, piece, time.monotonic())
+            at_s = time.monotonic()
+            if first_s == began_s:
+                first_s = at_s
+            yield Token(turn, revision, piece, at_s)
             for text in (*ready, *splitter.feed(piece)):
                 if index >= question.next_sentence:
                     yield Sentence(turn, revision, index, text, last=False, at_s=time.monotonic())
+                    self._engine.leave_a_core()
                 index += 1
             ready = []
+        yield Worked("llm", turn, revision, began_s, first_s, time.monotonic())
         if cancelled():
             return
         rest = [*ready, *splitter.end()]

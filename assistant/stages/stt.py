@@ -10,7 +10,7 @@ import numpy as np
 from assistant.catalogue.locate import locate
 from assistant.config import models_folder
 from assistant.engines.whisper import WhisperEngine
-from assistant.messages import AnyMessage, Transcript, Utterance
+from assistant.messages import AnyMessage, Transcript, Utterance, Worked
 from assistant.queues.link import Delivery, Link
 
 
@@ -29,9 +29,12 @@ class SttStage:
         message = delivery.message
         assert isinstance(message, Utterance)
         turn, revision = message.turn, message.revision
+        began_s = time.monotonic()
         heard = self._engine.transcribe(
             np.frombuffer(message.pcm, np.int16),
             message.voiced_ms,
             lambda: self._link.cancelled(turn, revision),
         )
-        yield Transcript(turn, revision, heard.text, heard.language, heard.confidence, time.monotonic())
+        ended_s = time.monotonic()
+        yield Transcript(turn, revision, heard.text, heard.language, heard.confidence, ended_s)
+        yield Worked("stt", turn, revision, began_s, ended_s, ended_s)

@@ -1,15 +1,16 @@
-"""tts: sentences in, sound out; the next sentence is made while one is in the air."""
+"""tts: sentences in, sound out, as it is made; the next sentence is made while one is in the air."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import numpy.typing as npt
 
+from assistant.audio.clip import Int16, Sound, Verdict, whole, without_silent_start
 from assistant.audio.earcons import NOTES, duration_ms, earcon
-from assistant.audio.playback import Player, Verdict
+from assistant.audio.playback import Player
 from assistant.catalogue.locate import locate
 from assistant.config import models_folder
 from assistant.engines.piper import PiperEngine
@@ -18,12 +19,15 @@ from assistant.messages import (
     Earcon,
     EarconStarted,
     Failure,
+    Gap,
     PlaybackStarted,
     PlayEarcon,
     Sentence,
+    SoundReady,
     Speech,
     Spoken,
     TurnEnded,
+    Worked,
 )
 from assistant.queues.link import Delivery, Link
 from assistant.text.speakable import speakable
@@ -32,6 +36,9 @@ log = logging.getLogger(__name__)
 
 WORTH_WAITING: tuple[Earcon, ...] = ("ready", "error")
 """What these say is still true when the answer in the air is over."""
+
+CHARS_PER_S = 15
+"""How fast a voice is taken to speak while a sentence is not whole: about 170 words a minute."""
 
 
 class TtsStage:
@@ -43,6 +50,8 @@ class TtsStage:
         config = link.config
         self._link = link
         self._released: dict[int, int] = {}
+        self._first_s = 0.0
+        """When there was some sound of the sentence at hand; 0 before."""
         self._engine = PiperEngine(locate("tts", config.tts.model, models_folder(config)).path, config.tts)
         self._engine.warm()
         self._player = Player(config.audio.speaker, self._engine.rate_hz)
@@ -52,20 +61,58 @@ class TtsStage:
     def handle(self, delivery: Delivery) -> Iterator[AnyMessage]:
         sentence = delivery.message
         assert isinstance(sentence, Sentence)
-        pcm = self._synthesise(sentence)
-        if sentence.to_client:
-            yield Speech(sentence.turn, sentence.index, pcm.tobytes(), self._engine.rate_hz, sentence.last)
-            delivery.done()
-        else:
-            self._player.play(SpokenSentence(self._link, self._released, delivery, sentence, pcm))
+        began_s = time.monotonic()
+        yield from (self._to_client if sentence.to_client else self._aloud)(delivery, sentence)
+        ended_s = time.monotonic()
+        first_s = self._first_s or ended_s
+        yield Worked("tts", sentence.turn, sentence.revision, began_s, first_s, ended_s)
 
-    def _synthesise(self, sentence: Sentence) -> npt.NDArray[np.int16]:
-        chunks = []
-        for chunk in self._engine.speak(speakable(sentence.text)):
-            chunks.append(chunk)
-            if self._link.cancelled(sentence.turn, sentence.revision):
+    def _to_client(self, delivery: Delivery, sentence: Sentence) -> Iterator[AnyMessage]:
+        pcm = _joined(self._pieces(sentence, self._engine.speak(speakable(sentence.text))))
+        yield Speech(sentence.turn, sentence.index, pcm.tobytes(), self._engine.rate_hz, sentence.last)
+        delivery.done()
+
+    def _aloud(self, delivery: Delivery, sentence: Sentence) -> Iterator[AnyMessage]:
+        """Have the sentence played while it is made."""
+        pieces = self._engine.speak(speakable(sentence.text))
+        if sentence.index == 0:
+            pieces = without_silent_start(pieces, self._engine.rate_hz)
+        pieces = self._pieces(sentence, pieces)
+        heard = 0
+        if sentence.heard_fraction:  # only the whole tells how much that is
+            pcm = _joined(pieces)
+            heard = int(len(pcm) * sentence.heard_fraction)
+            pieces = iter([pcm[heard:]])
+        sound = Sound(self._expected(sentence), heard)
+        clip = SpokenSentence(self._link, self._released, delivery, sentence, sound)
+        self._player.play(clip)  # before there is any sound: the speaker may have to be opened
+        is_told = sentence.index > 0
+        whole = False
+        try:
+            for piece in pieces:
+                sound.add(piece)
+                if not is_told and len(piece):
+                    is_told = True
+                    yield SoundReady(sentence.turn, sentence.revision)
+            whole = True
+        finally:
+            clip.failed = not whole
+            sound.end()
+
+    def _pieces(self, sentence: Sentence, pieces: Iterator[Int16]) -> Iterator[Int16]:
+        """The sound of the sentence as it is made, while it is wanted."""
+        self._first_s = 0.0
+        while not self._link.cancelled(sentence.turn, sentence.revision):
+            piece = next(pieces, None)
+            if piece is None:
                 break
-        return np.concatenate(chunks) if chunks else np.zeros(0, np.int16)
+            self._first_s = self._first_s or time.monotonic()
+            yield piece
+
+    def _expected(self, sentence: Sentence) -> int:
+        """About how many samples the sentence has."""
+        chars_per_s = CHARS_PER_S * self._link.config.tts.speed
+        return int(len(sentence.text) / chars_per_s * self._engine.rate_hz)
 
     def _on_notice(self, message: AnyMessage) -> None:
         if isinstance(message, TurnEnded):
@@ -76,31 +123,32 @@ class TtsStage:
             self._player.play(PlayedEarcon(self._link, message.name, self._earcons[message.name]))
 
 
+def _joined(pieces: Iterator[Int16]) -> Int16:
+    return np.concatenate([np.empty(0, np.int16), *pieces])
+
+
 class SpokenSentence:
     """A sentence in the player's hands: heard once its turn has ended, and only while it is not stale."""
 
     waits = True
 
     def __init__(
-        self,
-        link: Link,
-        released: Mapping[int, int],
-        delivery: Delivery,
-        sentence: Sentence,
-        pcm: npt.NDArray[np.int16],
+        self, link: Link, released: Mapping[int, int], delivery: Delivery, sentence: Sentence, sound: Sound
     ) -> None:
-        self.pcm = pcm
-        self.heard_fraction = sentence.heard_fraction
+        self.sound = sound
+        self.answer = (sentence.turn, sentence.revision)
+        self.failed = False
+        """Whether the rest could not be made, which somebody else reports."""
         self._link = link
         self._released = released
         self._delivery = delivery
         self._sentence = sentence
 
     def verdict(self) -> Verdict:
-        sentence = self._sentence
-        if self._link.cancelled(sentence.turn, sentence.revision):
+        turn, revision = self.answer
+        if self.failed or self._link.cancelled(turn, revision):
             return Verdict.DROP
-        return Verdict.PLAY if self._released.get(sentence.turn, -1) >= sentence.revision else Verdict.WAIT
+        return Verdict.PLAY if self._released.get(turn, -1) >= revision else Verdict.WAIT
 
     def started(self, at_s: float) -> None:
         self._link.post(PlaybackStarted(self._sentence.turn, at_s))
@@ -111,19 +159,22 @@ class SpokenSentence:
         if fraction >= 1.0:
             self._delivery.done()
 
+    def gap(self, duration_ms: int, at_s: float) -> None:
+        self._link.post(Gap(*self.answer, duration_ms, at_s))
+
     def dropped(self, reason: str) -> None:
         if reason:
-            self._link.post(Failure("tts", self._sentence.turn, self._sentence.revision, reason))
+            self._link.post(Failure("tts", *self.answer, reason))
         self._delivery.done()
 
 
 class PlayedEarcon:
     """An earcon in the player's hands; only its start matters to anybody else."""
 
-    heard_fraction = 0.0
+    answer = None
 
-    def __init__(self, link: Link, name: Earcon, pcm: npt.NDArray[np.int16]) -> None:
-        self.pcm = pcm
+    def __init__(self, link: Link, name: Earcon, pcm: Int16) -> None:
+        self.sound = whole(pcm)
         self.waits = name in WORTH_WAITING
         self._link = link
         self._name = name
@@ -136,6 +187,9 @@ class PlayedEarcon:
 
     def progress(self, fraction: float) -> None:
         """Nobody asks how much of it was heard."""
+
+    def gap(self, duration_ms: int, at_s: float) -> None:
+        """It is no answer."""
 
     def dropped(self, reason: str) -> None:
         if reason:

@@ -15,6 +15,7 @@ from assistant.errors import AudioError
 from assistant.messages import (
     AnyMessage,
     EarconStarted,
+    Hangover,
     MicrophoneEnded,
     NextTurn,
     PlaybackStarted,
@@ -174,6 +175,7 @@ class VadStage:
             match event:
                 case endpointing.Started(sample):
                     self._turn = self._await_next()
+                    self._endpointer.speculate(self._turn.speculate)
                     self._next = None
                     self._unfinished.add(self._turn.turn)
                     self._is_open = True
@@ -186,6 +188,7 @@ class VadStage:
                         RATE_HZ,
                         event.voiced_ms,
                         self._arrived_s(event.speech_end_sample),
+                        time.monotonic(),
                     )
                 case endpointing.Resumed(revision):
                     yield SpeechResumed(turn, self._turn.revision + revision)
@@ -222,6 +225,9 @@ class VadStage:
     def _on_notice(self, message: AnyMessage) -> None:
         if isinstance(message, NextTurn):
             self._next = message
+        elif isinstance(message, Hangover):
+            if self._is_open and message.turn == self._turn.turn:
+                self._endpointer.expect(message.revision - self._turn.revision, message.duration_ms)
         elif isinstance(message, PlaybackStarted):
             self._speaking = message.turn
         elif isinstance(message, EarconStarted):

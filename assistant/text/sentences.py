@@ -23,6 +23,10 @@ _STOPS = ".!?…؟۔।。！？｡"
 _CLOSERS = "\"'”’»›)]}*_~`」』）】》〉"
 _OPENERS = "\"'“‘„«‹([{*_~`¿¡「『（【《〈"
 
+FIRST_CLAUSE_WORDS = 4
+"""The least words of a clause that is spoken before its sentence is whole: more than a second, in which the
+model writes on."""
+
 _SPACE = re.compile(r"\s+")
 # Chinese and Japanese punctuation ends a word although no space follows it.
 _WORD = re.compile(r"[^\s。！？｡、，；：]*[。！？｡、，；：]+[」』）】》〉”’\"')\]]*|[^\s。！？｡、，；：]+")
@@ -64,6 +68,8 @@ BEGINNERS = _words(
     "Some Many Most Both"
 )
 """What begins a sentence behind "a.m.", "U.S." or "Jr."; any other capital letter there may be a name."""
+# What belongs to the name before its comma: "King, Jr."
+_BEHIND_NAME = re.compile(r"(?:Jr|Sr|Inc|Ltd|Ph\.?D|M\.?D)\W*")
 # Where a long stretch breaks best: before a word that begins a clause of its own.
 _JOINTS = _words("and or but because which who that when while where so then if although unless until")
 
@@ -74,16 +80,20 @@ class SentenceSplitter:
     A piece is a sentence, a list item, a heading, a row of a table, or a whole fenced code block.  White
     space in it becomes a single space, except in code.  No piece but code is longer than `longest_chars`,
     and none has more than `MOST_WORDS` words in a row without punctuation.  There are pieces with nothing
-    to pronounce, such as a ruled line.
+    to pronounce, such as a ruled line.  With `hurry` the first sentence comes clause by clause, so that
+    its beginning can be heard sooner.
     """
 
-    def __init__(self, longest_chars: int = LONGEST_CHARS) -> None:
+    def __init__(self, longest_chars: int = LONGEST_CHARS, hurry: bool = False) -> None:
         if longest_chars < 1:
             raise ValueError(f"longest_chars must be at least 1, not {longest_chars}")
         self._longest_chars = longest_chars
+        self._hurry = hurry
         self._begin()
 
     def _begin(self) -> None:
+        self._in_first = self._hurry  # whether this is the first sentence, to be given out in clauses
+        self._began_lower: bool | None = None  # of a sentence of which a clause has been given out
         self._text = ""  # what is not read yet: the beginning of a word
         self._gap = "\n"  # what stands before it: "", " ", "\n", "\n " (its line is indented) or "\n\n"
         self._words: list[tuple[str, str]] = []  # the piece so far: gap and word
@@ -143,6 +153,9 @@ class SentenceSplitter:
         complete = final or len(word) < len(window) or len(window) == self._longest_chars
         ends = self._ends_before(word, complete)
         if ends:
+            whole = self._gap != " " or self._is_sentence(word, complete)
+            self._began_lower = None if whole else self._begins_lower()
+            self._in_first = self._in_first and not whole
             self._give_out(len(self._words))
         if ends is None or not complete:
             return None
@@ -160,7 +173,8 @@ class SentenceSplitter:
         if self._gap == "\n\n":
             return True
         if "\n" not in self._gap:
-            return self._is_sentence(word, complete)
+            ends = self._is_sentence(word, complete)
+            return self._is_clause(word, complete) if ends is False else ends
         if _ALONE.match(self._line) and not self._item_goes_on():
             return True
         ends = self._is_sentence(word, complete)
@@ -195,6 +209,16 @@ class SentenceSplitter:
             return not goes_on and first != "I" and not first.isdigit()
         return not goes_on
 
+    def _is_clause(self, word: str, complete: bool) -> bool | None:
+        """Whether the first sentence, so far as it is there, can be spoken before `word` and the rest."""
+        if not self._in_first or len(self._words) < FIRST_CLAUSE_WORDS:
+            return False
+        if not _CLAUSE.search(self._words[-1][1]):
+            return False
+        if word[0].isupper() and not complete:
+            return None
+        return not _BEHIND_NAME.fullmatch(word)
+
     def _item_goes_on(self) -> bool:
         """Whether the next word begins an indented line behind a list item."""
         return self._gap == "\n " and bool(_ITEM.match(self._line))
@@ -205,7 +229,9 @@ class SentenceSplitter:
         return not before or before[-1].endswith(":")
 
     def _begins_lower(self) -> bool:
-        """Whether the piece begins with a small letter: where all do, a small letter may begin a sentence."""
+        """Whether the sentence begins with a small letter: where all do, so may the next."""
+        if self._began_lower is not None:
+            return self._began_lower
         characters = (c for _, word in self._words for c in word if c.isalnum())
         return next(characters, "").islower()
 

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from assistant.cli.timeline import Timeline
 from assistant.messages import (
     AnyMessage,
+    Gap,
     MicrophoneEnded,
     PlaybackStarted,
     Sentence,
+    SpeechPaused,
     SpeechResumed,
     SpeechStarted,
     Token,
     Transcript,
     TurnEnded,
     TurnFinished,
+    Worked,
 )
 
 TURN: list[AnyMessage] = [
@@ -99,3 +102,39 @@ def test_turns_that_overlap_are_kept_apart_and_strange_ones_ignored() -> None:
     assert [turn for _, _, turn, _ in events] == [7, 7, 7, 7, 8, 8, 7, 7, 7]
     assert (timeline.started, timeline.finished) == (2, 1)
     assert timeline.lines(8) == []
+
+
+def test_what_the_stages_did_and_when_it_was_silent_inside_an_answer() -> None:
+    timeline = Timeline()
+    timeline.feed(SpeechStarted(7, 1.0))
+    shown = [
+        *timeline.feed(SpeechPaused(7, 2, speech_end_s=2.0, at_s=2.1)),
+        *timeline.feed(Worked("llm", 7, 2, began_s=2.3, first_s=2.4, ended_s=2.9)),
+        *timeline.feed(Gap(7, 2, 120, at_s=3.5)),
+    ]
+    about = {"turn": 7, "text": ""}
+    assert shown == [
+        {"event": "pause", "t": 2.1, **about, "revision": 2},
+        {"event": "worked", "t": 2.9, **about, "text": "llm", "revision": 2, "began": 2.3, "first": 2.4},
+        {"event": "gap", "t": 3.5, **about, "ms": 120},
+    ]
+    assert timeline.feed(SpeechPaused(8, 0, 2.0, 2.1)) == []  # of a turn whose beginning nobody saw
+
+
+def test_work_that_began_early_is_counted_by_what_became_of_it() -> None:
+    timeline = Timeline()
+
+    def turn(number: int, pauses: list[float], ended_s: float) -> None:
+        timeline.feed(SpeechStarted(number, 0.5))
+        for revision, at_s in enumerate(pauses):
+            timeline.feed(SpeechPaused(number, revision, at_s - 0.1, at_s))
+            timeline.feed(Worked("stt", number, revision, at_s, at_s + 0.25, at_s + 0.25))
+        timeline.feed(TurnEnded(number, len(pauses) - 1, ended_s - 0.7, ended_s))
+        timeline.feed(TurnFinished(number, 9.0, "answered"))
+
+    turn(1, [1.0], 1.6)
+    turn(2, [1.0, 2.0, 3.0], 3.6)
+    turn(3, [1.6], 1.6)  # not early
+    timeline.feed(TurnFinished(4, 9.0, "answered"))  # typed
+    counted = timeline.speculation
+    assert (counted.hits, counted.misses, counted.wasted_s) == (2, 2, 0.5)

@@ -222,8 +222,9 @@ class World:
 
     def llm(self, link: Link) -> Steps:
         for delivery in self.deliveries("llm", link):
-            if delivery is not None and isinstance(question := delivery.message, Question):
-                yield from self.answering(link, question)
+            if delivery is not None:
+                if isinstance(question := delivery.message, Question):
+                    yield from self.answering(link, question)
                 yield
                 delivery.done()
             yield

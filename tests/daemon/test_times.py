@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from assistant.config import Config
 from assistant.daemon.answers import KEPT_TURNS
 from assistant.daemon.times import in_words
 from assistant.daemon.turns import Turns
@@ -48,7 +49,7 @@ SPOKEN: Facts = [
 
 
 def play(facts: Facts) -> Turns:
-    turns = Turns(60.0)
+    turns = Turns(Config())
     turns.stage_joined("vad")
     for now_s, stage, message in facts:
         turns.from_stage(stage, message, now_s)
@@ -66,7 +67,7 @@ def test_a_spoken_turn() -> None:
 
 
 def test_a_typed_turn_counts_from_its_request() -> None:
-    turns = Turns(60.0)
+    turns = Turns(Config())
     turns.from_client(7, Ask("Why?"), 50.0)
     turns.from_stage("llm", Token(2, 0, "Because.", 50.5), 50.6)
     turns.from_stage("llm", Sentence(2, 0, 0, "Because.", True, 50.7), 50.7)
@@ -82,7 +83,7 @@ def test_a_step_before_the_end_of_speech_took_no_time() -> None:
 
 
 def test_only_the_last_turns_are_kept_and_no_noises() -> None:
-    turns = Turns(60.0)
+    turns = Turns(Config())
     turns.stage_joined("vad")
     turns.from_stage("vad", SpeechStarted(1, 1.0), 1.0)
     turns.from_stage("vad", SpeechDropped(1), 1.1)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from assistant.config import Config, Log, Vad
 from assistant.daemon.answers import APOLOGY, EVERY_REVISION, SENTENCES_AHEAD
 from assistant.daemon.history import ROOM
 from assistant.daemon.turn import Action, CancelWork, Enqueue, Notify, Publish, Tell
@@ -27,15 +28,20 @@ from assistant.messages import (
     Exchange,
     Failure,
     ForgetConversation,
+    Gap,
+    Hangover,
     MicrophoneEnded,
     NextTurn,
     PlaybackStarted,
+    Prefill,
     Question,
     Recognise,
     Say,
     Sentence,
+    SoundReady,
     Speech,
     SpeechDropped,
+    SpeechPaused,
     SpeechResumed,
     SpeechStarted,
     Spoken,
@@ -47,9 +53,10 @@ from assistant.messages import (
     TurnEnded,
     TurnFinished,
     Utterance,
+    Worked,
 )
 
-TTL_S = 60.0
+TTL_S = Config().daemon.question_ttl_s
 PCM = b"\1\0" * 1600
 
 
@@ -57,16 +64,16 @@ class Room:
     """The machine, with short words for the facts; `actions` holds what the last fact led to."""
 
     def __init__(self) -> None:
-        self.turns = Turns(TTL_S)
+        self.turns = Turns(Config())
         self.now_s = 100.0
         self.actions: list[Action] = []
         self.published: list[AnyMessage] = []
         self.turns.stage_joined("vad")
 
     def note(self, actions: list[Action]) -> list[Action]:
-        self.actions = actions
+        self.actions = [action for action in actions if not is_for_watchers_alone(action)]
         self.published += [action.message for action in actions if isinstance(action, Publish)]
-        return actions
+        return self.actions
 
     def fact(self, stage: Stage, message: AnyMessage) -> list[Action]:
         return self.note(self.turns.from_stage(stage, message, self.now_s))
@@ -128,6 +135,10 @@ class Room:
         return self.turns.histories.of(ROOM)
 
 
+def is_for_watchers_alone(action: Action) -> bool:
+    return isinstance(action, Publish) and isinstance(action.message, SpeechPaused | Worked | Gap)
+
+
 @pytest.fixture
 def room() -> Room:
     return Room()
@@ -178,6 +189,7 @@ def test_the_whole_spoken_turn_in_order(room: Room) -> None:
                 Publish(Spoken(1, 0, 0, 1.0)),
                 Publish(TurnFinished(1, 100.0, "answered")),
                 Notify("vad", TurnFinished(1, 100.0, "answered")),
+                Enqueue("llm", Prefill((Exchange("Why?", "Because."),))),
             ],
         ),
     ]
@@ -193,10 +205,10 @@ def test_the_answer_is_begun_before_the_turn_ends_and_shown_after(room: Room) ->
     room.is_understood()
     room.answers("One.", "Two.")
     assert room.work(Sentence) == [sentence(1, "Two.", last=True)]
-    assert [type(message) for message in room.published] == [SpeechStarted]
+    assert [type(message) for message in room.published] == [SpeechStarted, SpeechPaused]
     room.ends()
-    kinds = [type(message).__name__ for message in room.published]
-    assert kinds == ["SpeechStarted", "TurnEnded", "Transcript", *["Token", "Sentence"] * 2]
+    kinds = [type(message).__name__ for message in room.published[2:]]
+    assert kinds == ["TurnEnded", "Transcript", *["Token", "Sentence"] * 2]
     assert Notify("tts", TurnEnded(1, 0, 100.0, 100.0)) in room.actions
 
 
@@ -220,6 +232,86 @@ def test_going_on_after_a_pause_makes_all_before_it_stale(room: Room) -> None:
     shown = [m for m in room.published if isinstance(m, Transcript | Token | Sentence)]
     assert [m.revision for m in shown] == [1, 1, 1]
     assert room.history() == (Exchange("What is the moon?", "A rock."),)
+
+
+def test_watchers_see_pauses_and_work_of_stale_revisions_too(room: Room) -> None:
+    room.starts()
+    room.fact("vad", msgspec.structs.replace(utterance(), at_s=1.1))
+    room.resumes()
+    work = Worked("stt", 1, 0, 1.1, 1.3, 1.3)
+    room.fact("stt", work)
+    gap = Gap(1, 1, 40, 3.0)
+    room.fact("tts", gap)
+    assert room.published[1:] == [SpeechPaused(1, 0, 1.0, 1.1), SpeechResumed(1, 1), work, gap]
+    room.asks(7, Ask("Why?"))
+    room.fact("llm", Worked("llm", 2, 0, 1.0, 2.0, 3.0))
+    assert len(room.published) == 5  # of a client's work nobody else is told
+
+
+@pytest.mark.parametrize(
+    ("said", "at_once", "with_sound"),
+    [
+        ("What is the moon?", None, 420),  # whole: as soon as there is an answer, and not before
+        ("What is the", 1050, None),  # they will go on
+        ("Set a timer", None, None),  # one cannot tell
+        ("", None, None),
+    ],
+)
+def test_how_a_transcript_reads_decides_how_long_a_silence_ends_the_turn(
+    room: Room, said: str, at_once: int | None, with_sound: int | None
+) -> None:
+    def wanted_ms() -> list[int]:
+        notices = [action.message for action in room.actions if isinstance(action, Notify)]
+        return [message.duration_ms for message in notices if isinstance(message, Hangover)]
+
+    room.starts()
+    room.pauses()
+    room.is_understood(text=said)
+    assert wanted_ms() == ([at_once] if at_once else [])
+    room.fact("tts", SoundReady(1, 0))
+    assert wanted_ms() == ([with_sound] if with_sound else [])
+    room.resumes()
+    room.fact("tts", SoundReady(1, 0))
+    assert wanted_ms() == []
+    room.pauses(revision=1)
+    room.fact("tts", SoundReady(1, 1))  # of words that are not known yet: it cannot be
+    assert wanted_ms() == []
+    room.ends(revision=1)
+    room.is_understood(revision=1, text="What is the")
+    assert wanted_ms() == []  # it is over
+
+
+def test_the_hangover_is_what_the_settings_say() -> None:
+    room = Room()
+    room.turns = Turns(Config(vad=Vad(hangover_ms=2100)))
+    room.turns.stage_joined("vad")
+    room.starts()
+    room.pauses()
+    room.is_understood(text="What is the")
+    assert Notify("vad", Hangover(1, 0, 3150)) in room.actions
+
+
+def test_vad_is_told_when_it_no_longer_pays_to_begin_early(room: Room) -> None:
+    room.turns.speculation.pays = False
+    room.starts()
+    assert Notify("vad", NextTurn(2, speculate=False)) in room.actions
+
+
+def test_what_was_said_is_read_when_nobody_asks(room: Room) -> None:
+    room.speaks()
+    room.answers("Because.")
+    room.asks(7, Ask("And?"))
+    room.is_heard(0)
+    assert room.work(Prefill) == []  # a question is being answered
+    room.answers("So.", turn=3)
+    assert room.work(Prefill) == [Prefill((Exchange("And?", "So. "),))]
+    room.note(room.turns.client_left(7))
+    assert room.work(Prefill) == [Prefill((Exchange("Why?", "Because."),))]
+    room.note(room.turns.client_left(8))
+    assert room.actions == []  # it had not asked anything
+    room.note(room.turns.stage_ready("llm", room.now_s))
+    assert room.work(Prefill) == [Prefill((Exchange("Why?", "Because."),))]
+    assert room.turns.again(room.work(Prefill)[0]) is None
 
 
 def test_an_utterance_alone_moves_the_revision(room: Room) -> None:
@@ -265,7 +357,7 @@ def test_a_noise_is_forgotten(room: Room) -> None:
 def test_the_log_has_words_only_where_wanted(words: bool, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     room = Room()
-    room.turns = Turns(TTL_S, log_words=words)
+    room.turns = Turns(Config(log=Log(words=words)))
     room.turns.stage_joined("vad")
     room.speaks()
     room.answers("Because.")
@@ -799,9 +891,11 @@ def test_a_typed_question(room: Room) -> None:
     assert room.actions == [Tell(7, TurnAccepted(2)), Enqueue("llm", Question(2, 0, "Why?"))]
     token, last = Token(2, 0, "Because.", 1.0), Sentence(2, 0, 0, "Because.", last=True)
     assert room.fact("llm", token) == [Tell(7, token)]
-    assert room.fact("llm", last) == [Tell(7, last), Tell(7, TurnFinished(2, 100.0, "answered"))]
+    talk = (Exchange("Why?", "Because."),)
+    finished = Tell(7, TurnFinished(2, 100.0, "answered"))
+    assert room.fact("llm", last) == [Tell(7, last), finished, Enqueue("llm", Prefill(talk))]
     room.asks(7, Ask("And?"))
-    assert room.work(Question) == [Question(3, 0, "And?", (Exchange("Why?", "Because."),))]
+    assert room.work(Question) == [Question(3, 0, "And?", talk)]
     room.asks(8, Ask("And?"))
     assert room.work(Question) == [Question(4, 0, "And?")]  # a conversation of its own
     room.asks(7, ForgetConversation())
@@ -857,6 +951,7 @@ def test_a_client_stops_its_own_turn_and_no_other(room: Room) -> None:
     assert room.actions == [
         CancelWork(2, EVERY_REVISION),
         Tell(7, TurnFinished(2, 100.0, "cancelled")),
+        Enqueue("llm", Prefill((Exchange("Why?", "One two. ", cut_off=True),))),
     ]
     assert room.turns.histories.of(7) == (Exchange("Why?", "One two. ", cut_off=True),)
     assert room.asks(7, StopTurn(2)) == []

@@ -252,6 +252,43 @@ def test_only_what_is_new_is_read(chat: LlamaEngine, monkeypatch: pytest.MonkeyP
     assert len(chat._model.evaluated) > system + 100
 
 
+def test_a_conversation_that_was_read_before_leaves_the_question_alone(
+    chat: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat.warm()
+    evaluated = Evaluated(chat, monkeypatch)
+    talk: list[Exchange] = []
+    for question, answer in FACTS:
+        chat.prefill(talk)
+        evaluated.steps.clear()
+        assert ask(chat, question, *talk) == answer
+        asked = chat._model.tokens(question + FORMATS["zephyr"].generate)
+        assert evaluated.steps[0] <= len(asked) + 1  # a line's end and a word may be one token
+        talk.append(Exchange(question, answer, cut_off=question == FACTS[2][0]))
+    chat.prefill(talk)
+    evaluated.steps.clear()
+    chat.prefill(talk)
+    assert sum(evaluated.steps) <= 1  # the last token is always read anew
+
+
+def test_a_conversation_that_is_too_long_is_read_as_far_as_it_is_asked_with(
+    make: Callable[..., LlamaEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make(context_tokens=256, max_tokens=16)
+    talk = [Exchange(f"What is {n} plus {n}?", f"{n} plus {n} is {2 * n}.") for n in range(1, 40)]
+    engine.prefill(talk)
+    evaluated = Evaluated(engine, monkeypatch)
+    ask(engine, "Why?", *talk)
+    assert evaluated.steps[0] < 30
+
+
+def test_it_leaves_a_core_to_the_voice_and_answers_alike(chat: LlamaEngine) -> None:
+    pieces = chat.answer("What is the capital of France?", [])
+    first = next(pieces)
+    chat.leave_a_core()
+    assert first + "".join(pieces) == "The capital of France is Paris."
+
+
 def test_the_same_question_again(chat: LlamaEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     first = ask(chat, "Tell me a story.")
     evaluated = Evaluated(chat, monkeypatch)
@@ -473,7 +510,7 @@ def test_threads_are_what_the_configuration_says(make: Callable[..., LlamaEngine
     from llama_cpp import llama_cpp as lib
 
     assert lib.llama_n_threads(make(threads=2)._model._context) == 2
-    assert lib.llama_n_threads(make(threads=0)._model._context) == max(1, len(os.sched_getaffinity(0)) - 1)
+    assert lib.llama_n_threads(make(threads=0)._model._context) == len(os.sched_getaffinity(0))
 
 
 def test_a_long_conversation_leaves_room_for_a_short_answer(make: Callable[..., LlamaEngine]) -> None:

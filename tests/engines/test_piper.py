@@ -15,10 +15,12 @@ import pytest
 import soxr
 from hypothesis import given
 from hypothesis import strategies as st
+from small_piper import MEDIUM as MEDIUM_SHAPE
+from small_piper import SmallVoice
 
 from assistant.audio.formats import RATE_HZ
 from assistant.config import Stt, Tts
-from assistant.engines.piper import PiperEngine, pieces
+from assistant.engines.piper import FIRST_S, KNEE, LONGEST_S, WARM_UP, PiperEngine, limited, pieces
 from assistant.engines.whisper import WhisperEngine
 from assistant.errors import ModelError
 
@@ -83,6 +85,42 @@ def test_stopping_in_between_leaves_the_voice_usable(voice: PiperEngine) -> None
     next(sentences)
     del sentences
     np.testing.assert_array_equal(said(voice, SENTENCE), expected)
+
+
+def test_a_sentence_begins_with_a_short_chunk(tmp_path: Path) -> None:
+    engine = PiperEngine(SmallVoice(MEDIUM_SHAPE).written(tmp_path), Tts(threads=1))
+    first, *later = (len(chunk) / engine.rate_hz for chunk in engine.speak(f"{SENTENCE} {SENTENCE}"[:-1]))
+    assert first == pytest.approx(FIRST_S, abs=0.02)
+    assert 0 < max(later) < 2 * LONGEST_S
+
+
+def test_stopping_inside_a_sentence_leaves_the_voice_usable(tmp_path: Path) -> None:
+    engine = PiperEngine(SmallVoice(MEDIUM_SHAPE).written(tmp_path), Tts(threads=1))
+    expected = said(engine, SENTENCE)
+    chunks = engine.speak(SENTENCE)
+    first = next(chunks)
+    del chunks
+    np.testing.assert_array_equal(first, expected[: len(first)])
+    np.testing.assert_array_equal(said(engine, SENTENCE), expected)
+
+
+def test_sentences_keep_their_loudness_among_themselves(voice: PiperEngine) -> None:
+    peaks = [int(np.abs(said(voice, text)).max()) for text in (WARM_UP, SENTENCE, "It is cold.", "Yes.")]
+    assert peaks[0] == pytest.approx(32767 * (KNEE + (1 - KNEE) * np.tanh(1)), abs=2)
+    assert len(set(peaks)) == len(peaks)
+    assert min(peaks) > 32767 / 3
+
+
+@given(st.lists(st.floats(-50, 50, width=32), min_size=2, max_size=50))
+def test_what_is_too_loud_is_squeezed_and_the_rest_left(samples: list[float]) -> None:
+    sound = np.sort(np.array(samples, np.float32))
+    squeezed = limited(sound)
+    assert squeezed.dtype == np.float32
+    assert np.abs(squeezed).max() <= 1
+    assert (np.diff(squeezed) >= 0).all()
+    inside = np.abs(sound) <= KNEE
+    np.testing.assert_array_equal(squeezed[inside], sound[inside])
+    np.testing.assert_array_equal(limited(-sound), -squeezed)
 
 
 @pytest.mark.parametrize(("speed", "factor"), [(2.0, 0.5), (0.5, 2.0)])

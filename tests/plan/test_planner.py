@@ -204,7 +204,7 @@ def test_a_plan_completes_the_configuration(tmp_path: Path) -> None:
     assert (applied.llm.context_tokens, applied.llm.kv_type) == (plan.context_tokens, plan.kv_type)
     assert applied.llm.context_tokens < config.llm.context_tokens
     # Nothing else changes.
-    assert (applied.stt.threads, applied.llm.threads, applied.tts.threads) == (4, 3, 2)
+    assert (applied.stt.threads, applied.llm.threads, applied.tts.threads) == (4, 4, 2)
     as_before = msgspec.structs.replace(
         applied,
         stt=config.stt,

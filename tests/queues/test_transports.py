@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -345,6 +346,36 @@ def test_receiving_without_waiting_reads_what_has_come(hub: Hub) -> None:
     hub.call(lambda: hub.broker.notify("vad", NextTurn(3)))
     assert worker.receive(0) is None
     assert heard == [NextTurn(3)]
+
+
+def test_a_thread_that_asks_does_not_take_what_another_waits_for(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that waits would not see what was read behind its back before it looks again."""
+    worker = hub.connect("tts")
+    channel = worker._channel
+    wait, read = channel.wait, channel.read
+    readers: list[threading.Thread] = []
+    asked: list[bool] = []
+
+    def ask_meanwhile(timeout_s: float | None) -> bool:
+        if timeout_s and not asked:  # only `receive` waits
+            offer(hub, sentence(0))
+            assert wait(10.0)
+            thread = threading.Thread(target=lambda: asked.append(worker.cancelled(1, 0)))
+            thread.start()
+            thread.join()
+            assert asked == [False]
+        return wait(timeout_s)
+
+    def note_reader() -> list[wire.FromDaemon]:
+        readers.append(threading.current_thread())
+        return read()
+
+    monkeypatch.setattr(channel, "wait", ask_meanwhile)
+    monkeypatch.setattr(channel, "read", note_reader)
+    assert next_of(worker).message == sentence(0)
+    assert set(readers) == {threading.current_thread()}
 
 
 def test_clients_are_told_what_is_theirs(hub: Hub) -> None:

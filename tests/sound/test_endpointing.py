@@ -69,14 +69,14 @@ def test_one_utterance_with_a_pause_in_it() -> None:
 
     assert [(at, type(event)) for at, event in events] == [
         (52, Started),  # the third voiced frame
-        (99, Paused),  # 200 ms after frame 89
+        (94, Paused),  # 100 ms after frame 89
         (112, Resumed),  # the third voiced frame again
-        (149, Paused),
+        (144, Paused),
         (174, Ended),  # 700 ms after frame 139
     ]
     first, second = (event for _, event in events if isinstance(event, Paused))
-    assert numbers(first.pcm) == list(range(35, 100))  # 300 ms of pre-roll, 200 ms of the pause
-    assert numbers(second.pcm) == list(range(35, 150))
+    assert numbers(first.pcm) == list(range(35, 95))  # 300 ms of pre-roll, 100 ms of the pause
+    assert numbers(second.pcm) == list(range(35, 145))
     assert (first.voiced_ms, second.voiced_ms) == (800, 1400)
     assert (first.revision, second.revision) == (0, 1)
     assert (first.start_sample, first.speech_end_sample) == (35 * 320, 90 * 320)
@@ -116,14 +116,14 @@ def test_a_pause_as_long_as_the_hangover_is_announced_and_ends_at_once() -> None
 
 
 def test_the_recording_after_the_first_pause_is_not_part_of_the_utterance() -> None:
-    assert utterances(run(DEFAULT, flags("20. 20v 30."))) == [list(range(5, 50))]
+    assert utterances(run(DEFAULT, flags("20. 20v 30."))) == [list(range(5, 45))]
 
 
 def test_pre_roll_never_reaches_into_the_utterance_before() -> None:
     vad = Vad(pre_roll_ms=600, hangover_ms=240)
     first, second = utterances(run(vad, flags("40. 20v 13. 20v 20.")))
-    assert first == list(range(10, 70))
-    assert second == list(range(70, 103))
+    assert first == list(range(10, 65))
+    assert second == list(range(65, 98))
 
 
 def test_too_long_speech_is_split_at_its_quietest_place_and_nothing_is_lost() -> None:
@@ -158,6 +158,57 @@ def test_silence_behind_a_split_is_no_utterance() -> None:
 )
 def test_quietest(levels: list[int], earliest: int, place: int) -> None:
     assert quietest([frame(0, level) for level in levels], earliest) == place
+
+
+EXPECTATIONS = "20. 20v 10. 10v 100."
+"""Speech, a pause that is none, more speech until frame 59, and silence; revision 0 pauses after frame 44."""
+
+
+@pytest.mark.parametrize(
+    ("after", "revision", "hangover_ms", "ends"),
+    [
+        (64, 1, 300, 74),  # announced with frame 64, and 300 ms later there was an answer already
+        (64, 1, 1500, 134),
+        (80, 1, 300, 81),  # told late: with the next frame
+        (64, 1, 40, 65),
+        (64, 0, 300, 94),  # of the pause before: void
+        (64, 2, 300, 94),
+        (63, 1, 300, 94),  # there is no pause yet
+        (46, 0, 300, 94),  # another pause, another silence
+    ],
+)
+def test_a_pause_may_want_another_silence(after: int, revision: int, hangover_ms: int, ends: int) -> None:
+    endpointer = Endpointer(DEFAULT)
+    ended = []
+    for number, voiced in enumerate(flags(EXPECTATIONS)):
+        events = endpointer.feed(frame(number), voiced)
+        ended += [number for event in events if isinstance(event, Ended)]
+        if number == after:
+            endpointer.expect(revision, hangover_ms)
+    assert ended == [ends]
+
+
+def test_an_expectation_is_for_one_utterance() -> None:
+    endpointer = Endpointer(DEFAULT)
+    ended = []
+    for number, voiced in enumerate(flags("20v 60. 20v 60.")):
+        ended += [number for event in endpointer.feed(frame(number), voiced) if isinstance(event, Ended)]
+        if number == 30:
+            endpointer.expect(0, 300)
+    assert ended == [34, 134]
+
+
+def test_without_speculation_a_pause_is_the_end() -> None:
+    endpointer = Endpointer(DEFAULT)
+    endpointer.speculate(worth_it=False)
+    kinds = ""
+    for number, voiced in enumerate(flags("20. 20v 30. 20v 60.")):
+        kinds += "".join(type(event).__name__[0] for event in endpointer.feed(frame(number), voiced))
+    assert kinds == "SPE"
+    endpointer.speculate(worth_it=True)
+    for number, voiced in enumerate(flags("20v 30. 20v 60.")):
+        kinds += "".join(type(event).__name__[0] for event in endpointer.feed(frame(number), voiced))
+    assert kinds == "SPESPRPE"
 
 
 @pytest.mark.parametrize("length", [0, 2, FRAME_BYTES - 1, FRAME_BYTES + 2])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,23 +14,36 @@ import pytest
 import soundfile
 
 from assistant.audio.card import SoundCard
-from assistant.audio.playback import Player, Verdict
+from assistant.audio.card_link import CARD_PREFIX, Door
+from assistant.audio.card_speaker import CardSpeakerSide
+from assistant.audio.clip import Sound, Verdict
+from assistant.audio.playback import Player
 
 RATE_HZ = 16_000
 
 
-class Sound:
-    """A clip that remembers what the player says of it."""
+class Heard:
+    """A clip that remembers what the player says of it; without `pcm`, its sound is yet to be added."""
 
     def __init__(
-        self, pcm: npt.NDArray[np.int16], heard_fraction: float = 0.0, *, waits: bool = True
+        self,
+        pcm: npt.NDArray[np.int16] | None = None,
+        *,
+        heard: int = 0,
+        expected: int = 0,
+        waits: bool = True,
+        answer: tuple[int, int] | None = (1, 0),
     ) -> None:
-        self.pcm = pcm
-        self.heard_fraction = heard_fraction
+        self.sound = Sound(expected, heard)
+        if pcm is not None:
+            self.sound.add(pcm)
+            self.sound.end()
         self.waits = waits
+        self.answer = answer
         self.may = Verdict.PLAY
         self.started_at_s: list[float] = []
         self.fractions: list[float] = []
+        self.gaps_ms: list[int] = []
         self.reasons: list[str] = []
         self.over = threading.Event()
 
@@ -44,6 +58,9 @@ class Sound:
         if fraction >= 1.0:
             self.over.set()
 
+    def gap(self, duration_ms: int, at_s: float) -> None:
+        self.gaps_ms.append(duration_ms)
+
     def dropped(self, reason: str) -> None:
         self.reasons.append(reason)
         self.over.set()
@@ -52,10 +69,10 @@ class Sound:
 class Studio:
     """A player, its card, and the file that the card writes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, card_hz: int = RATE_HZ) -> None:
         soundfile.write(folder / "silence.wav", np.zeros(RATE_HZ, np.int16), RATE_HZ)
         self._file = folder / "out.wav"
-        self.card = SoundCard(str(folder / "silence.wav"), str(self._file), RATE_HZ, folder=folder / "card")
+        self.card = SoundCard(str(folder / "silence.wav"), str(self._file), card_hz, folder=folder / "card")
         self.card.start()
         self.player = Player(self.card.speaker_name, RATE_HZ)
 
@@ -78,17 +95,94 @@ def tone(seconds: float, value: int = 5000) -> npt.NDArray[np.int16]:
     return np.full(int(seconds * RATE_HZ), value, np.int16)
 
 
+def until(reached: Callable[[], bool]) -> None:
+    """Ask again and again; the player brings it about."""
+    pause = threading.Event()
+    deadline_s = time.monotonic() + 5
+    while not reached():
+        assert time.monotonic() < deadline_s, "it never came to that"
+        pause.wait(0.002)
+
+
 def test_clips_follow_each_other_without_a_gap(studio: Studio) -> None:
-    clips = [Sound(tone(0.2, 3000)), Sound(tone(0.1, 4000)), Sound(tone(0.2, 5000))]
+    sounds = [tone(0.2, 3000), tone(0.1, 4000), tone(0.2, 5000)]
+    clips = [Heard(sound) for sound in sounds]
     for clip in clips:
         studio.player.play(clip)
     assert all(clip.over.wait(5) for clip in clips)
-    assert (studio.recorded() == np.concatenate([clip.pcm for clip in clips])).all()
-    assert all(clip.fractions[-1] == 1.0 and not clip.reasons for clip in clips)
+    assert (studio.recorded() == np.concatenate(sounds)).all()
+    assert all(clip.fractions[-1] == 1.0 and not clip.reasons and not clip.gaps_ms for clip in clips)
+
+
+@pytest.mark.parametrize("rate_hz", [RATE_HZ, 8_000])
+def test_a_clip_is_heard_while_it_grows(tmp_path: Path, rate_hz: int) -> None:
+    """Whoever gives pieces in time hears no seams between them, whatever the speaker's rate."""
+    studio = Studio(tmp_path, rate_hz)
+    clip = Heard(expected=RATE_HZ)  # it takes 1.1 seconds, not one
+    clip.sound.add(tone(0.5))
+    studio.player.play(clip)
+    until(lambda: bool(clip.started_at_s))
+    for _ in range(6):
+        clip.sound.add(tone(0.1))
+    until(lambda: len(clip.fractions) >= 4)
+    assert clip.fractions == sorted(set(clip.fractions))
+    assert 0 < clip.fractions[0] < clip.fractions[-1] < 1
+    clip.sound.end()
+    assert clip.over.wait(5)
+    assert clip.fractions == sorted(set(clip.fractions))
+    assert clip.fractions[-1] == 1.0
+    assert not clip.gaps_ms
+    heard = studio.recorded()
+    assert len(heard) == pytest.approx(1.1 * rate_hz, rel=0.01)
+    assert abs(np.median(heard) - 5_000) <= 1
+    assert heard[100:-100].min() > 4_500
+
+
+def test_silence_in_the_middle_of_an_answer_is_told(studio: Studio) -> None:
+    first, second, other = Heard(), Heard(tone(0.1)), Heard(tone(0.1), answer=(2, 0))
+    studio.player.play(first)
+    first.sound.add(tone(0.1))
+    until(lambda: bool(first.started_at_s) and time.monotonic() > first.started_at_s[0] + 0.2)
+    assert not first.over.is_set(), "more may come"
+    assert max(first.fractions, default=0.5) < 1
+    first.sound.add(tone(0.1))
+    first.sound.end()
+    assert first.over.wait(5)
+    over_s = time.monotonic()
+    until(lambda: time.monotonic() > over_s + 0.1)
+    studio.player.play(second)
+    assert second.over.wait(5)
+    studio.player.play(other)
+    assert other.over.wait(5)
+    assert not other.gaps_ms, "it is another answer"
+    (inside_ms,), (before_ms,) = first.gaps_ms, second.gaps_ms
+    edges = np.flatnonzero(np.diff(studio.recorded() != 0)) * 1000 / RATE_HZ
+    silences_ms = np.diff(edges)[::2]
+    assert [inside_ms, before_ms] == pytest.approx(silences_ms[:2], abs=1)
+    assert inside_ms >= 90
+    assert before_ms >= 100
+
+
+def test_a_growing_clip_can_be_cancelled(studio: Studio) -> None:
+    """While there is sound of it, while none has come, and while none is there any more."""
+    for pcm in (tone(1), tone(0), tone(0.05)):
+        clip = Heard()
+        clip.sound.add(pcm)
+        studio.player.play(clip)
+        until(lambda clip=clip, pcm=pcm: len(clip.started_at_s) == bool(len(pcm)))  # type: ignore[misc]
+        clip.may = Verdict.DROP
+        assert clip.over.wait(5)
+        assert clip.reasons == [""]
+        assert 1.0 not in clip.fractions
+    last = Heard(tone(0.1))
+    studio.player.play(last)
+    assert last.over.wait(5)
+    assert last.fractions[-1] == 1.0
+    assert not last.reasons
 
 
 def test_the_first_audible_sample_has_its_time(studio: Studio) -> None:
-    clip = Sound(np.concatenate([np.zeros(RATE_HZ // 5, np.int16), tone(0.1)]))
+    clip = Heard(np.concatenate([np.zeros(RATE_HZ // 5, np.int16), tone(0.1)]))
     before_s = time.monotonic()
     studio.player.play(clip)
     assert clip.over.wait(5)
@@ -97,7 +191,7 @@ def test_the_first_audible_sample_has_its_time(studio: Studio) -> None:
 
 
 def test_what_was_heard_of_a_clip_is_not_heard_again(studio: Studio) -> None:
-    clip = Sound(np.concatenate([tone(0.3, 3000), tone(0.3, 4000)]), heard_fraction=0.5)
+    clip = Heard(tone(0.3, 4000), heard=len(tone(0.3)))
     studio.player.play(clip)
     assert clip.over.wait(5)
     assert (studio.recorded() == tone(0.3, 4000)).all()
@@ -106,7 +200,7 @@ def test_what_was_heard_of_a_clip_is_not_heard_again(studio: Studio) -> None:
 
 
 def test_a_cancelled_clip_is_silent_within_a_tenth_of_a_second(studio: Studio) -> None:
-    clip, waiting = Sound(tone(3)), Sound(tone(3))
+    clip, waiting = Heard(tone(3)), Heard(tone(3))
     studio.player.play(clip)
     studio.player.play(waiting)
     deadline_s = time.monotonic() + 5
@@ -122,18 +216,18 @@ def test_a_cancelled_clip_is_silent_within_a_tenth_of_a_second(studio: Studio) -
 
 
 def test_a_clip_waits_until_it_may_be_heard(studio: Studio) -> None:
-    clip = Sound(tone(0.1))
+    clip = Heard(tone(0.1))
     clip.may = Verdict.WAIT
     studio.player.play(clip)
     assert not clip.over.wait(0.2)
     clip.may = Verdict.PLAY
     assert clip.over.wait(5)
-    assert len(studio.recorded()) == len(clip.pcm)
+    assert len(studio.recorded()) == len(tone(0.1))
 
 
 def test_a_clip_that_does_not_wait_is_heard_at_once_or_not_at_all(studio: Studio) -> None:
-    alone, behind, before, last = (Sound(tone(0.1, value), waits=False) for value in (3000, 4000, 5000, 6000))
-    answer, patient = Sound(tone(0.3, 7000)), Sound(tone(0.1, 8000))
+    alone, behind, before, last = (Heard(tone(0.1, value), waits=False) for value in (3000, 4000, 5000, 6000))
+    answer, patient = Heard(tone(0.3, 7000)), Heard(tone(0.1, 8000))
     studio.player.play(alone)
     assert alone.over.wait(5)
     assert alone.fractions[-1] == 1.0
@@ -151,13 +245,70 @@ def test_a_clip_that_does_not_wait_is_heard_at_once_or_not_at_all(studio: Studio
     answer.may = Verdict.DROP
     assert last.over.wait(5)
     assert before.reasons == [""], "one is behind it already"
-    sound = np.concatenate([clip.pcm for clip in (alone, answer, patient, last)])
+    sound = np.concatenate([tone(0.1, 3000), tone(0.3, 7000), tone(0.1, 8000), tone(0.1, 6000)])
     heard = studio.recorded()
     assert (heard[heard != 0] == sound).all()
 
 
+class Doorman:
+    """A card's speaker that knows when it is opened and closed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.events: list[str] = []
+        self._side = CardSpeakerSide("", RATE_HZ, 1.0)
+        self._side.start(time.monotonic())
+        self._door = Door(folder / "speaker.sock", self._serve)
+        self.name = f"{CARD_PREFIX}{folder / 'speaker.sock'}"
+
+    def _serve(self, link: socket.socket) -> None:
+        self.events.append("opened")
+        self._side.serve(link)
+        self.events.append("closed")
+
+    def close(self) -> None:
+        self._door.close()
+        self._side.close()
+
+
+@pytest.fixture
+def doorman(tmp_path: Path) -> Iterator[Doorman]:
+    doorman = Doorman(tmp_path)
+    yield doorman
+    doorman.close()
+
+
+def test_the_speaker_is_open_before_it_is_needed(doorman: Doorman) -> None:
+    """It is waited for while nobody waits: a clip is there, and may not be heard yet."""
+    player = Player(doorman.name, RATE_HZ)
+    assert doorman.events == []
+    clip = Heard()
+    clip.may = Verdict.WAIT
+    player.play(clip)
+    until(lambda: doorman.events == ["opened"])
+    clip.may = Verdict.DROP
+    assert clip.over.wait(5)
+
+
+def test_the_speaker_is_closed_when_there_is_nothing_to_say(doorman: Doorman) -> None:
+    player = Player(doorman.name, RATE_HZ, idle_s=0.03)
+    silent = Heard()
+    player.play(silent)
+    until(lambda: doorman.events == ["opened"])
+    silent.sound.add(tone(0.1))
+    assert not silent.over.wait(0.3), "it is waited for, however long it takes"
+    assert doorman.events == ["opened"]
+    silent.sound.end()
+    until(lambda: doorman.events == ["opened", "closed"])
+    again = Heard(tone(0.1))
+    player.play(again)
+    until(lambda: doorman.events == ["opened", "closed"] * 2)
+    for clip in (silent, again):
+        assert clip.fractions[-1] == 1.0
+        assert not clip.reasons
+
+
 def test_an_empty_clip_is_heard_at_once(studio: Studio) -> None:
-    clip = Sound(np.zeros(0, np.int16))
+    clip = Heard(np.zeros(0, np.int16))
     studio.player.play(clip)
     assert clip.over.wait(5)
     assert clip.fractions == [1.0]
@@ -165,14 +316,14 @@ def test_an_empty_clip_is_heard_at_once(studio: Studio) -> None:
 
 def test_a_missing_speaker_is_said_and_looked_for_again(tmp_path: Path) -> None:
     player = Player(f"card:{tmp_path / 'nowhere.sock'}", RATE_HZ)
-    clips = [Sound(tone(0.1)), Sound(tone(0.1))]
+    clips = [Heard(tone(0.1)), Heard(tone(0.1))]
     for clip in clips:
         player.play(clip)
         assert clip.over.wait(5)
         assert "card" in clip.reasons[0]
 
 
-class Watched(Sound):
+class Watched(Heard):
     """A clip that knows when all of it has been written: the player then asks again and again."""
 
     def __init__(self, pcm: npt.NDArray[np.int16]) -> None:

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -97,6 +98,29 @@ def test_a_microphone_hears_what_is_played_bit_for_bit(server: Server, tmp_path:
     assert np.abs(heard[begin : begin + len(played)].astype(int) - played).max() <= 1
 
 
+LATE = """
+import time
+from assistant.audio import device_microphone
+from assistant.audio.microphone import open_microphone
+device_microphone.MOST_WAITING_FRAMES = 5
+microphone = open_microphone("auto")
+while microphone.read(10) and microphone.position < 20 * 320:
+    pass
+before, before_s = microphone.position, microphone.captured_at_s
+while time.monotonic() < before_s + 0.5:
+    pass
+microphone.read(10)
+lost_s = (microphone.position - before) / 16_000 - 0.02
+late_s = time.monotonic() - microphone.captured_at_s
+print(lost_s > 0.2, late_s < 0.3, abs(lost_s - (microphone.captured_at_s - before_s)) < 0.1, flush=True)
+"""
+
+
+def test_sound_that_nobody_reads_is_dropped_and_missed(server: Server) -> None:
+    with server.python(LATE) as process:
+        assert line(process) == "True True True"
+
+
 SPEAK = """
 import threading, time
 pause = threading.Event()
@@ -159,6 +183,49 @@ def test_a_speaker_plays_and_stops(server: Server, run: Run) -> None:
     stopped = np.flatnonzero(np.convolve(np.abs(second.astype(int)) > 2, np.ones(200), "valid") == 0)[0]
     assert np.abs(second[:stopped].astype(int) - noise(44_100)[:stopped]).max() <= 1
     assert abs(stopped - heard) < 0.15 * SPEAKER_HZ
+
+
+SAY = """
+import sys, threading
+import numpy as np
+from assistant.audio.clip import Verdict, whole
+from assistant.audio.playback import Player
+class Clip:
+    waits, answer = True, (1, 0)
+    def __init__(self):
+        self.sound = whole(np.full(4_410, 5_000, np.int16))
+        self.over = threading.Event()
+    def verdict(self): return Verdict.PLAY
+    def started(self, at_s): pass
+    def gap(self, duration_ms, at_s): print("gap", flush=True)
+    def dropped(self, reason): print(reason, flush=True)
+    def progress(self, fraction):
+        if fraction == 1.0:
+            self.over.set()
+player = Player("auto", 22_050, idle_s=0.2)
+for _ in sys.stdin:
+    clip = Clip()
+    player.play(clip)
+    clip.over.wait(20)
+    print("over", flush=True)
+"""
+
+
+def test_a_speaker_is_let_go_and_opened_again(server: Server) -> None:
+    def is_open() -> bool:
+        command = ["pactl", "list", "short", "sink-inputs"]
+        return bool(subprocess.run(command, env=server.env, stdout=subprocess.PIPE, check=True).stdout)
+
+    with server.python(SAY) as process:
+        assert process.stdin
+        for said in ("over", "gap over"):
+            print(file=process.stdin, flush=True)
+            for word in said.split():
+                assert line(process) == word
+            deadline_s = time.monotonic() + 20
+            while is_open():
+                assert time.monotonic() < deadline_s
+        process.stdin.close()
 
 
 GONE = """

@@ -8,7 +8,7 @@ import pytest
 from stage_hub import MemoryDaemon
 
 from assistant.errors import AnswerError
-from assistant.messages import AnyMessage, Exchange, Question, Sentence, Token
+from assistant.messages import AnyMessage, Exchange, Prefill, Question, Sentence, Token, Worked
 from assistant.stages.llm import LlmStage
 
 MOON = [
@@ -68,7 +68,13 @@ def test_an_answer_comes_in_tokens_and_in_sentences(desk: Desk) -> None:
     made = desk.ask(ABOUT_THE_MOON)
     assert text_of(made) == " ".join(MOON)
     assert sentences_of(made) == [(i, text, i == 3) for i, text in enumerate(MOON)]
+    (worked,) = (message for message in made if isinstance(message, Worked))
+    assert (worked.stage, worked.turn, worked.revision) == ("llm", desk.turn, 0)
+    (first, *_, last) = (message.at_s for message in made if isinstance(message, Token))
+    assert before_s <= worked.began_s <= worked.first_s == first <= last <= worked.ended_s
     for message in made:
+        if isinstance(message, Worked):
+            continue
         assert isinstance(message, Token | Sentence)
         assert (message.turn, message.revision) == (desk.turn, 0)
         assert before_s <= message.at_s <= time.monotonic()
@@ -99,15 +105,16 @@ def test_a_successor_goes_on_wherever_its_predecessor_died(desk: Desk, question:
 
 def test_an_answer_without_words_still_has_an_end(desk: Desk) -> None:
     made = desk.ask(" ")
-    assert len(made) == 1
+    assert [type(message) for message in made] == [Worked, Sentence]
     assert sentences_of(made) == [(0, "", True)]
 
 
 def test_of_a_cancelled_question_no_last_sentence_comes(desk: Desk) -> None:
     whole = desk.ask(ABOUT_THE_MOON)
-    for after in range(1, len(whole)):
+    for after in range(1, len(whole) - 1):
         made = desk.ask_and_cancel(ABOUT_THE_MOON, after)
         assert not any(last for _, _, last in sentences_of(made)), after
+        made = [message for message in made if not isinstance(message, Worked)]
         assert len(made) <= after + 1, "a token may have been made already, or completed a sentence"
     assert sentences_of(desk.ask(ABOUT_THE_MOON)) == sentences_of(whole)
 
@@ -117,6 +124,14 @@ def test_a_question_too_long_is_refused_in_a_sentence(desk: Desk) -> None:
         desk.ask("hello " * 3000)
     desk.daemon.broker.cancel(desk.turn, 0)
     assert text_of(desk.ask("What is the capital of France?")) == "The capital of France is Paris."
+
+
+def test_the_conversation_so_far_is_read_and_nothing_said(desk: Desk) -> None:
+    history = (Exchange("My name is Anna.", "Nice to meet you, Anna."),)
+    assert desk.daemon.have_done("llm", desk.stage, desk.link, Prefill(history)) == []
+    desk.turn += 1
+    question = Question(desk.turn, 0, "What is my name?", history)
+    assert text_of(desk.daemon.have_done("llm", desk.stage, desk.link, question)) == "Your name is Anna."
 
 
 def test_the_conversation_is_known(desk: Desk) -> None:

@@ -8,7 +8,7 @@ import pytest
 from stage_hub import MemoryDaemon, recording
 
 from assistant.audio.formats import RATE_HZ
-from assistant.messages import Transcript, Utterance
+from assistant.messages import Transcript, Utterance, Worked
 from assistant.stages.stt import SttStage
 
 
@@ -23,9 +23,13 @@ class Desk:
     def read(self, turn: int, name: str, voiced_ms: int, revision: int = 0) -> Transcript:
         pcm = recording(name).tobytes()
         utterance = Utterance(turn, revision, pcm, RATE_HZ, voiced_ms, speech_end_s=0.0)
-        (transcript,) = self.daemon.have_done("stt", self.stage, self.link, utterance)
+        before_s = time.monotonic()
+        transcript, worked = self.daemon.have_done("stt", self.stage, self.link, utterance)
         assert isinstance(transcript, Transcript)
         assert (transcript.turn, transcript.revision) == (turn, revision)
+        assert isinstance(worked, Worked)
+        assert (worked.stage, worked.turn, worked.revision) == ("stt", turn, revision)
+        assert before_s <= worked.began_s <= worked.first_s == worked.ended_s == transcript.at_s
         return transcript
 
 

@@ -14,23 +14,27 @@ import soundfile
 from stage_hub import CONFIG, PATIENCE_S, Int16, SocketDaemon, posted, silence, until
 
 from assistant.audio.card import SoundCard
+from assistant.audio.clip import AUDIBLE, without_silent_start
 from assistant.audio.earcons import duration_ms, earcon
 from assistant.audio.formats import RATE_HZ
-from assistant.audio.playback import AUDIBLE
 from assistant.config import Audio, Sounds
 from assistant.engines.piper import PiperEngine
+from assistant.errors import ModelError
 from assistant.messages import (
     AnyMessage,
     Cancel,
     Earcon,
     EarconStarted,
     Failure,
+    Gap,
     PlaybackStarted,
     PlayEarcon,
     Sentence,
+    SoundReady,
     Speech,
     Spoken,
     TurnEnded,
+    Worked,
 )
 from assistant.stages.tts import TtsStage
 
@@ -66,12 +70,20 @@ class Studio:
     def give(self, *sentences: Sentence) -> None:
         """Have the stage take sentences; it may not have played them when this returns."""
         for sentence in sentences:
-            self.daemon.offer("tts", sentence)
-            delivery = self.link.receive(PATIENCE_S)
-            assert delivery is not None
-            assert delivery.message == sentence
-            for message in self.stage.handle(delivery):
-                self.link.post(message)
+            self.go_on(self.begin(sentence))
+
+    def begin(self, sentence: Sentence) -> Iterator[AnyMessage]:
+        """Have the stage take a sentence, of which it makes something when it is asked for a message."""
+        self.daemon.offer("tts", sentence)
+        delivery = self.link.receive(PATIENCE_S)
+        assert delivery is not None
+        assert delivery.message == sentence
+        return self.stage.handle(delivery)
+
+    def go_on(self, work: Iterator[AnyMessage]) -> None:
+        """Have the stage finish what it makes of a sentence."""
+        for message in work:
+            self.link.post(message)
 
     def end_turn(self, turn: int, revision: int = 0) -> None:
         """What the stage made of the turn may be heard."""
@@ -121,6 +133,11 @@ def said(voice: PiperEngine, text: str) -> Int16:
     return np.concatenate(list(voice.speak(text)))
 
 
+def begun(voice: PiperEngine, text: str) -> Int16:
+    """`text` as the beginning of an answer."""
+    return np.concatenate(list(without_silent_start(voice.speak(text), VOICE_HZ)))
+
+
 def spoken(studio: Studio, index: int) -> list[float]:
     return [s.fraction for s in posted(studio.daemon, Spoken) if s.index == index]
 
@@ -151,7 +168,7 @@ def test_an_answer_is_heard_and_told(open_studio: Open, voice: PiperEngine) -> N
     assert {(s.turn, s.revision) for s in posted(studio.daemon, Spoken)} == {(4, 2)}
     assert not posted(studio.daemon, Failure)
     sound, times = studio.recorded()
-    whole = np.concatenate([said(voice, BERLIN), said(voice, MONTHS)])
+    whole = np.concatenate([begun(voice, BERLIN), said(voice, MONTHS)])
     assert np.array_equal(sound, whole[whole != 0])
     assert before_s < times[0] < times[-1] < after_s
 
@@ -306,6 +323,120 @@ def test_a_speaker_that_goes_away_is_told(open_studio: Open) -> None:
     assert 1.0 not in spoken(studio, 0)
 
 
+# ---------------------------------------------------------------- sound as it is made
+
+
+PARTS = f"{BERLIN} {MONTHS}"
+"""Made in two pieces at least."""
+
+
+def test_a_sentence_is_heard_while_it_is_made(open_studio: Open, voice: PiperEngine) -> None:
+    studio = open_studio()
+    work = studio.begin(Sentence(1, 0, 0, PARTS, last=True))
+    assert next(work) == SoundReady(1, 0), "though nothing may be heard yet"
+    studio.end_turn(1)
+    until(lambda: len(spoken(studio, 0)) >= 2)
+    assert len(posted(studio.daemon, PlaybackStarted)) == 1
+    made_s = time.monotonic()
+    studio.go_on(work)
+    studio.until_all_is_done()  # and the daemon knows what was said before that
+    (worked,) = posted(studio.daemon, Worked)
+    assert (worked.stage, worked.turn, worked.revision) == ("tts", 1, 0)
+    assert worked.began_s < worked.first_s < made_s < worked.ended_s
+    fractions = spoken(studio, 0)
+    assert fractions == sorted(set(fractions))
+    assert fractions[-1] == 1.0
+    sound, _ = studio.recorded()
+    whole = begun(voice, PARTS)
+    assert np.array_equal(sound, whole[whole != 0])
+
+
+def until_dry(studio: Studio, voice: PiperEngine, text: str) -> float:
+    """Wait until the first piece of `text` has been heard for a while; the fraction that it is of all."""
+    first = next(without_silent_start(voice.speak(text), VOICE_HZ))
+    until(lambda: bool(posted(studio.daemon, PlaybackStarted)))
+    over_s = posted(studio.daemon, PlaybackStarted)[0].at_s + len(first) / VOICE_HZ
+    until(lambda: time.monotonic() > over_s + 0.1)
+    return len(first) / len(begun(voice, text))
+
+
+def test_what_is_heard_of_half_a_sentence_is_guessed_well(open_studio: Open, voice: PiperEngine) -> None:
+    """Else the history of an answer that is interrupted then would hold words that nobody heard."""
+    studio = open_studio()
+    studio.end_turn(1)
+    work = studio.begin(Sentence(1, 0, 0, PARTS, last=True))
+    next(work)
+    fraction = until_dry(studio, voice, PARTS)
+    assert spoken(studio, 0)[-1] == pytest.approx(fraction, rel=0.5)
+    studio.go_on(work)
+    studio.until_all_is_done()
+
+
+def test_only_the_beginning_of_an_answer_is_told(open_studio: Open) -> None:
+    studio = open_studio(speed=4.0)
+    studio.give(Sentence(1, 0, 0, BERLIN, last=False), Sentence(1, 0, 1, MONTHS, last=False))
+    studio.give(Sentence(1, 0, 2, "***", last=True))
+    studio.end_turn(1)
+    studio.until_all_is_done()
+    assert posted(studio.daemon, SoundReady) == [SoundReady(1, 0)]
+    assert len(posted(studio.daemon, Worked)) == 3
+
+
+def test_a_sentence_that_cannot_be_made_to_its_end_falls_silent(open_studio: Open) -> None:
+    studio = open_studio()
+    studio.end_turn(1)
+    work = studio.begin(Sentence(1, 0, 0, PARTS, last=True))
+    next(work)
+    until(lambda: bool(posted(studio.daemon, PlaybackStarted)))
+    with pytest.raises(ModelError, match="damaged"):
+        work.throw(ModelError("The voice is damaged."))  # type: ignore[attr-defined]  # it is a generator
+    studio.until_all_is_done()
+    assert not posted(studio.daemon, Failure), "that is for whoever runs the stage"
+    studio.end_turn(2)
+    studio.give(Sentence(2, 0, 5, BERLIN, last=True))
+    studio.until_all_is_done()
+    assert 1.0 not in spoken(studio, 0)
+    assert spoken(studio, 5)[-1] == 1.0
+    assert [worked.turn for worked in posted(studio.daemon, Worked)] == [2]
+
+
+def test_a_sentence_cancelled_in_the_middle_is_not_made_to_its_end(
+    open_studio: Open, voice: PiperEngine
+) -> None:
+    studio = open_studio()
+    studio.end_turn(1)
+    work = studio.begin(Sentence(1, 0, 0, PARTS, last=True))
+    next(work)
+    studio.daemon.notify("tts", Cancel(1, 0))
+    studio.until_all_is_done()
+    studio.go_on(work)
+    until(lambda: bool(posted(studio.daemon, Worked)))
+    (worked,) = posted(studio.daemon, Worked)
+    assert worked.ended_s > worked.first_s
+    assert not posted(studio.daemon, Failure)
+    assert 1.0 not in spoken(studio, 0)
+    sound, _ = studio.recorded()
+    assert len(sound) < len(next(voice.speak(PARTS)))
+
+
+def test_silence_in_the_middle_of_an_answer_is_told(open_studio: Open, voice: PiperEngine) -> None:
+    studio = open_studio()
+    studio.end_turn(1)
+    work = studio.begin(Sentence(1, 0, 0, PARTS, last=False))
+    next(work)
+    until_dry(studio, voice, PARTS)
+    studio.go_on(work)
+    until(lambda: spoken(studio, 0)[-1:] == [1.0])
+    over_s = time.monotonic()
+    until(lambda: time.monotonic() > over_s + 0.1)
+    studio.give(Sentence(1, 0, 1, BERLIN, last=True), Sentence(1, 0, 2, MONTHS, last=True))
+    studio.until_all_is_done()
+    inside, before = posted(studio.daemon, Gap)
+    assert (inside.turn, inside.revision) == (before.turn, before.revision) == (1, 0)
+    assert inside.duration_ms >= 100
+    assert before.duration_ms >= 100
+
+
 # ---------------------------------------------------------------- earcons
 
 
@@ -339,7 +470,7 @@ def test_a_beep_never_comes_into_an_answer(open_studio: Open, voice: PiperEngine
     assert started.duration_ms == duration_ms("error")
     until(lambda: time.monotonic() > started.at_s + 0.5)
     sound, _ = studio.recorded()
-    whole = np.concatenate([said(voice, BERLIN), earcon("error", VOICE_HZ)])
+    whole = np.concatenate([begun(voice, BERLIN), earcon("error", VOICE_HZ)])
     assert np.array_equal(sound, whole[whole != 0])
 
 
@@ -350,7 +481,7 @@ def test_an_answer_is_whole_behind_a_beep(open_studio: Open, voice: PiperEngine)
     studio.give(Sentence(1, 0, 0, BERLIN, last=True))
     studio.until_all_is_done()
     sound, _ = studio.recorded()
-    whole = np.concatenate([earcon("ready", VOICE_HZ), said(voice, BERLIN)])
+    whole = np.concatenate([earcon("ready", VOICE_HZ), begun(voice, BERLIN)])
     assert np.array_equal(sound, whole[whole != 0])
 
 
@@ -361,7 +492,7 @@ def test_earcons_can_be_turned_off(open_studio: Open, voice: PiperEngine) -> Non
     studio.give(Sentence(1, 0, 0, BERLIN, last=True))
     studio.until_all_is_done()
     sound, _ = studio.recorded()
-    whole = said(voice, BERLIN)
+    whole = begun(voice, BERLIN)
     assert np.array_equal(sound, whole[whole != 0])
     assert not posted(studio.daemon, EarconStarted)
 

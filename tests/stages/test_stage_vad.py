@@ -26,6 +26,7 @@ from assistant.errors import AudioError
 from assistant.messages import (
     AnyMessage,
     EarconStarted,
+    Hangover,
     MicrophoneEnded,
     MicrophoneLevel,
     NextTurn,
@@ -189,6 +190,38 @@ def test_two_questions_are_two_turns_of_the_daemons_numbers(room: Room, can_wait
         assert {*settled} <= {*microphone.settlements}, "the microphone is told too"
     else:
         assert settled == [0, 0], "a successor could not hear it again"
+
+
+def test_the_daemon_says_what_silence_ends_the_turn(room: Room) -> None:
+    """And only of the turn at hand."""
+    sound = joined(1.0, recording("q00.wav"), 1.2)
+    usual, short = CONFIG.vad.hangover_ms, 300
+    lasted_ms = {}
+    for turn in (7, 8):
+        listening = room(Recording(sound))
+        pauses_s = ended_s = 0.0
+        for message in listening.hear(NextTurn(7, revision=5)):
+            if isinstance(message, Utterance):
+                assert message.revision == 5
+                listening.tell(Hangover(turn, message.revision, short))
+                pauses_s = message.speech_end_s
+            elif isinstance(message, TurnEnded):
+                ended_s = listening.stage._microphone.captured_at_s
+        lasted_ms[turn] = 1000 * (ended_s - pauses_s)
+    assert lasted_ms[7] == pytest.approx(short, abs=21)
+    assert lasted_ms[8] == pytest.approx(usual, abs=21)
+
+
+def test_where_speculation_does_not_pay_a_pause_is_the_end(room: Room) -> None:
+    question = recording("q00.wav")
+    loud = np.flatnonzero(np.abs(question.astype(np.int32)) > 500)
+    sound = joined(1.0, question[: loud[-1]], 0.4, question[loud[0] :], 1.2)
+    kinds = {}
+    for speculate in (True, False):
+        messages = room(Recording(sound)).hear_all(NextTurn(1, speculate=speculate))
+        kinds[speculate] = [type(message).__name__ for message in turns_of(messages)[0]]
+    assert kinds[True] == ["SpeechStarted", "Utterance", "SpeechResumed", "Utterance", "TurnEnded"]
+    assert kinds[False] == ["SpeechStarted", "Utterance", "TurnEnded"]
 
 
 def test_the_start_of_speech_has_the_time_of_its_first_frame(room: Room) -> None:

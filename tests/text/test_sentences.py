@@ -23,9 +23,9 @@ texts = st.lists(st.sampled_from(ATOMS), max_size=40).map("".join) | st.text()
 limits = st.sampled_from([1, 2, 3, 10, 40, 220])
 
 
-def split(text: str, cuts: list[int], longest_chars: int = 220) -> list[str]:
+def split(text: str, cuts: list[int], longest_chars: int = 220, hurry: bool = False) -> list[str]:
     """`text` fed in pieces that end at `cuts`."""
-    splitter = SentenceSplitter(longest_chars)
+    splitter = SentenceSplitter(longest_chars, hurry)
     pieces: list[str] = []
     for begin, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(text)], strict=True):
         pieces += splitter.feed(text[begin:end])
@@ -130,6 +130,42 @@ def test_a_piece_comes_as_soon_as_it_is_certain(heard: str, following: str, give
     assert splitter.feed(heard) + splitter.feed(following) == given
 
 
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        (
+            "The Nile, which flows through Egypt, is the longest river, they say. It is long, long, and wide.",
+            [
+                "The Nile, which flows through Egypt,",
+                "is the longest river,",
+                "they say.",
+                "It is long, long, and wide.",
+            ],
+        ),
+        ("The capital of Germany is Berlin. And so on.", ["The capital of Germany is Berlin.", "And so on."]),
+        ("There are 1,000 of them, 2,000 here.", ["There are 1,000 of them,", "2,000 here."]),
+        (
+            "Well, Martin Luther King, Jr. was a man, who dreamt.",
+            ["Well, Martin Luther King, Jr. was a man,", "who dreamt."],
+        ),
+        ("It is made by Acme, Inc. in Paris.", ["It is made by Acme, Inc. in Paris."]),
+        ("I like it very much, etc. and so on.", ["I like it very much,", "etc. and so on."]),
+        ("i like it very much, you too. it is so.", ["i like it very much,", "you too.", "it is so."]),
+        ("These three are: one,\ntwo and three.", ["These three are: one, two and three."]),
+    ],
+)
+def test_the_first_sentence_comes_clause_by_clause_in_a_hurry(text: str, pieces: list[str]) -> None:
+    assert split(text, [], hurry=True) == pieces
+
+
+def test_a_clause_comes_with_the_first_letter_behind_it() -> None:
+    splitter = SentenceSplitter(hurry=True)
+    assert splitter.feed("The river that I mean, w") == ["The river that I mean,"]
+    splitter = SentenceSplitter(hurry=True)
+    assert splitter.feed("The river that I mean, J") == []  # "Jr." belongs to the name before it
+    assert splitter.feed("ohn knows. ") == ["The river that I mean,"]
+
+
 def test_a_splitter_serves_one_answer_after_the_other() -> None:
     splitter = SentenceSplitter()
     for _ in range(2):
@@ -143,18 +179,22 @@ def test_a_limit_of_nothing_is_refused() -> None:
 
 
 @settings(deadline=None)  # a busy machine is no defect
-@given(st.data(), texts, limits)
-def test_the_cuts_of_the_stream_do_not_matter(data: st.DataObject, text: str, longest_chars: int) -> None:
+@given(st.data(), texts, limits, st.booleans())
+def test_the_cuts_of_the_stream_do_not_matter(
+    data: st.DataObject, text: str, longest_chars: int, hurry: bool
+) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(text))))
-    whole = split(text, [], longest_chars)
-    assert split(text, cuts, longest_chars) == whole
-    assert split(text, list(range(len(text))), longest_chars) == whole
+    whole = split(text, [], longest_chars, hurry)
+    assert split(text, cuts, longest_chars, hurry) == whole
+    assert split(text, list(range(len(text))), longest_chars, hurry) == whole
 
 
 @settings(deadline=None)  # a busy machine is no defect
-@given(texts, limits)
-def test_no_character_is_lost_and_no_piece_is_empty_or_too_long(text: str, longest_chars: int) -> None:
-    pieces = split(text, [], longest_chars)
+@given(texts, limits, st.booleans())
+def test_no_character_is_lost_and_no_piece_is_empty_or_too_long(
+    text: str, longest_chars: int, hurry: bool
+) -> None:
+    pieces = split(text, [], longest_chars, hurry)
     assert "".join("".join(pieces).split()) == "".join(text.split())
     for piece in pieces:
         assert piece == piece.strip() != ""

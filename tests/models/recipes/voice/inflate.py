@@ -2,13 +2,10 @@
 
 Beside the voice's own graph runs all of VITS (vits.py). It reads the same ids and scales and makes as many
 frames of 256 samples as the voice's audio needs: its own durations are thrown away for the voice's, rounded
-as sums, so that they add up. At the end
-
-    output = Where(input_lengths < 0, sound of VITS, sound of the test voice)
-
-takes the test voice's samples, bit by bit, whatever VITS made of random weights. The condition hangs on an
-input, so no optimizer can fold it, and Where is not lazy: onnxruntime computes all of VITS. The only Ceil
-node stays the test voice's own, where Piper looks for alignments.
+as sums, so that they add up. The decoder takes
+the test voice's samples along and gives them, bit by bit, whatever VITS made of random weights: its own sound
+is multiplied by nought, which no optimizer may leave out, as nought times infinity is none. Up to a frame of
+silence follows. The only Ceil node stays the test voice's own, where Piper looks for alignments.
 """
 
 from __future__ import annotations
@@ -20,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper
 
 from ..graph import FLOAT
 from . import vits
@@ -28,8 +24,8 @@ from . import vits
 MODELS = Path(__file__).resolve().parents[2]
 
 
-def _branch(g: vits.Network, frames: str, audio: str, hop: int, sizes: vits.Decoder) -> tuple[str, str]:
-    """frames [1, 1, T] of `hop` samples, audio [1, 1, 1, N] -> (never true, sound [1, 1, 1, N])."""
+def _branch(g: vits.Network, frames: str, audio: str, hop: int, sizes: vits.Decoder) -> None:
+    """frames [1, 1, T] of `hop` samples, audio [1, 1, 1, N] -> "output" [1, 1, 1, N or a bit more]."""
 
     def upto(count: str) -> str:
         return str(g.Range(g.integer(0), g.Squeeze(count, g.i(0)), g.integer(1)))
@@ -57,8 +53,11 @@ def _branch(g: vits.Network, frames: str, audio: str, hop: int, sizes: vits.Deco
     mean, log_deviation = spread(mean), spread(log_deviation)
     z = g.Add(mean, g.Mul(g.Mul(g.RandomNormalLike(mean, seed=2.0), g.Exp(log_deviation)), noise))
     ones = vits.frame_mask(g, t)
-    y = vits.decoder(g, g.Mul(vits.flow(g, z, ones), ones), sizes)
-    return never, str(g.Unsqueeze(g.cut(y, g.i(0), samples, 2), g.i(1)))
+    rest = g.Sub(g.Mul(total, g.i(vits.HOP)), samples)
+    heard = g.Pad(g.Reshape(audio, g.i(-1)), g.Concat(g.i(0), rest, axis=0))
+    heard = g.Unsqueeze(g.Transpose(g.Reshape(heard, g.i(-1, vits.HOP)), perm=[1, 0]), g.i(0))
+    y = vits.decoder(g, g.Mul(vits.flow(g, z, ones), ones), sizes, heard)
+    g.Unsqueeze(y, g.i(1), out="output")
 
 
 def inflate(voice: Path, out: Path, shape: str) -> None:
@@ -71,9 +70,8 @@ def inflate(voice: Path, out: Path, shape: str) -> None:
     for node in graph.node:
         node.output[:] = ["tiny_audio" if name == "output" else name for name in node.output]
     g = vits.Network(seed=7)
-    never, sound = _branch(g, ceil[0], "tiny_audio", config["hop_length"], vits.DECODERS[shape])
+    _branch(g, ceil[0], "tiny_audio", config["hop_length"], vits.DECODERS[shape])
     graph.node.extend(g.nodes)
-    graph.node.append(helper.make_node("Where", [never, sound, "tiny_audio"], ["output"]))
     graph.initializer.extend(g.constants)
     graph.doc_string += f"; with the cost of a Piper {shape} voice"
     onnx.checker.check_model(model, full_check=True)

@@ -44,8 +44,10 @@ class Network(Graph):
         super().__init__("vits_")
         self._rng = np.random.default_rng(seed)
 
-    def random(self, *shape: int, std: float) -> str:
-        return self.const((self._rng.standard_normal(shape) * std).astype(np.float32))
+    def random(self, *shape: int, std: float, zeros: int = 0) -> str:
+        """Random numbers, and behind them `zeros` rows of nought."""
+        numbers = (self._rng.standard_normal(shape) * std).astype(np.float32)
+        return self.const(np.concatenate([numbers, np.zeros((zeros, *shape[1:]), np.float32)]))
 
     def conv(
         self,
@@ -237,19 +239,27 @@ def flow(g: Network, z: str, mask: str) -> str:
     return z
 
 
-def decoder(g: Network, z: str, sizes: Decoder) -> str:
-    """[1, HIDDEN, F] -> samples [1, 1, HOP * F]."""
+def decoder(g: Network, z: str, sizes: Decoder, heard: str) -> str:
+    """[1, HIDDEN, F] and the samples to be heard [1, HOP, F] -> those samples [1, 1, HOP * F].
+
+    They go through the decoder beside its own channels, by transposed convolutions that only put each in its
+    place: so its graph is cut where a real voice's is.  The decoder's own sound is multiplied by nought.
+    """
 
     def leaky(x: str) -> str:
         return str(g.LeakyRelu(x, alpha=0.1))
 
-    channels = sizes.channels
-    x = g.conv(z, HIDDEN, channels, 7)
-    for rate, width in zip(sizes.rates, sizes.widths, strict=True):
-        weight = g.random(channels, channels // 2, width, std=1 / np.sqrt(channels * width / rate))
+    channels, beside = sizes.channels, HOP
+    x = g.Concat(leaky(g.conv(z, HIDDEN, channels, 7)), heard, axis=1)
+    for stage, (rate, width) in enumerate(zip(sizes.rates, sizes.widths, strict=True)):
+        weight = g.random(
+            channels, channels // 2, width, std=1 / np.sqrt(channels * width / rate), zeros=beside
+        )
         bias = g.random(channels // 2, std=0.02)
         pads = [(width - rate) // 2] * 2
-        x = g.ConvTranspose(leaky(x), weight, bias, kernel_shape=[width], strides=[rate], pads=pads)
+        if beside:
+            heard, beside = _placed(g, x, channels, beside, rate if stage == 0 else beside)
+        x = g.ConvTranspose(x, weight, bias, kernel_shape=[width], strides=[rate], pads=pads)
         channels, total = channels // 2, None
         for kernel, dilations in zip(sizes.kernels, sizes.dilations, strict=True):
             y = x
@@ -260,7 +270,20 @@ def decoder(g: Network, z: str, sizes: Decoder) -> str:
                 y = g.Add(t, y)
             total = y if total is None else g.Add(total, y)
         x = g.Div(total, g.f(float(len(sizes.kernels))))
-    return str(g.Tanh(g.conv(g.LeakyRelu(x, alpha=0.01), channels, 1, 7, bias=False)))
+        if stage < len(sizes.rates) - 1:
+            x = g.Concat(leaky(x), heard, axis=1) if beside else leaky(x)
+    own = g.Tanh(g.conv(g.LeakyRelu(x, alpha=0.01), channels, 1, 7, bias=False))
+    return str(g.Add(g.Mul(own, g.f(0.0)), heard))
+
+
+def _placed(g: Network, x: str, channels: int, beside: int, steps: int) -> tuple[str, int]:
+    """The `beside` samples behind `channels` of x, spread over `steps` steps; how many are left in each."""
+    left = beside // steps
+    weight = np.zeros((channels + beside, left, steps), np.float32)
+    for sample in range(beside):
+        weight[channels + sample, sample % left, sample // left] = 1
+    placed = g.ConvTranspose(x, g.const(weight), kernel_shape=[steps], strides=[steps])
+    return str(placed), left if left > 1 else 0
 
 
 def frame_mask(g: Network, t: str) -> str:

@@ -1,0 +1,79 @@
+"""Whether what was said until a pause reads as if the person had finished.  Pure."""
+
+# ruff: noqa: RUF001 - the punctuation of other scripts looks like ours, and is meant
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+FINISHED_SHARE, SHORTEST_MS = 3 / 5, 400
+UNFINISHED_SHARE, LONG_MS = 3 / 2, 900
+"""Of the usual hangover, and at least.  Between two people's turns are 200 ms most often; a pause inside one
+is rarely above a second (Heldner and Edlund, "Pauses, gaps and overlaps in conversations", 2010)."""
+
+
+class Reading(Enum):
+    """How a transcript ends."""
+
+    FINISHED = "a whole sentence"
+    UNFINISHED = "in the middle of one"
+    UNCLEAR = "one cannot tell"
+
+
+_GOES_ON = re.compile(r"(?:[,;:–—-]|\.\.|…)[\"'”’»)]*$")
+_STOPS = re.compile(r"[.!?。！？؟।][\"'”’»)]*$")
+_LAST_WORD = re.compile(r"([^\W\d_]+)\W*$")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# No sentence ends with these, whatever mark the recogniser puts behind them: it likes to put one.
+_NEVER_LAST = {
+    "en": _words("a an the of and or but because if than my your our their every whose very um uh erm er"),
+    "de": _words(
+        "der ein eine einen einem einer und oder aber weil wenn dass mein meine dein deine sehr äh ähm"
+    ),
+    "fr": _words("le la les un une des et ou mais parce que si mon ma mes ton ta tes du très euh"),
+    "es": _words("el la los las un una y o pero porque que si mi tu su muy del eh"),
+    "it": _words("il lo la gli un una e o ma perché che se mio mia molto del ehm"),
+}
+# Sentences rarely end with these, and a mark behind them may be a guess ("Who is it for?").
+_RARELY_LAST = {
+    "en": _words(
+        "to in on at for with from by into about as is are was were do does did has have had can could "
+        "will would should what which who when where how that this these those i we they he she it's not so"
+    ),
+    "de": _words(
+        "von zu in auf an für mit aus bei nach über ist sind war hat kann wird was wer wie wo die das"
+    ),
+    "fr": _words("de à en dans sur pour avec par chez est sont qui où quand comment je nous vous il elle"),
+    "es": _words("de a en con por para sobre es son está qué quién cómo cuándo dónde yo"),
+    "it": _words("di a in con su per da è sono chi come quando dove io"),
+}
+
+
+def reads_as(transcript: str, language: str) -> Reading:
+    """How `transcript` ends; its language is an ISO 639 code, of which some are known word by word."""
+    text = transcript.rstrip()
+    if not text or _GOES_ON.search(text):
+        return Reading.UNFINISHED if text else Reading.UNCLEAR
+    found = _LAST_WORD.search(text)
+    word = found[1].casefold() if found else ""
+    if word in _NEVER_LAST.get(language, ()):
+        return Reading.UNFINISHED
+    rare = word in _RARELY_LAST.get(language, ())
+    if _STOPS.search(text):
+        return Reading.UNCLEAR if rare else Reading.FINISHED
+    return Reading.UNFINISHED if rare else Reading.UNCLEAR
+
+
+def hangover_ms(reading: Reading, usual_ms: int) -> int:
+    """The silence that makes the end of what reads so."""
+    if reading is Reading.FINISHED:
+        return min(usual_ms, max(SHORTEST_MS, round(FINISHED_SHARE * usual_ms)))
+    if reading is Reading.UNFINISHED:
+        return max(LONG_MS, round(UNFINISHED_SHARE * usual_ms))
+    return usual_ms

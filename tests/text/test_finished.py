@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assistant.text.finished import Reading, hangover_ms, reads_as
+
+FINISHED, UNFINISHED, UNCLEAR = Reading.FINISHED, Reading.UNFINISHED, Reading.UNCLEAR
+
+
+@pytest.mark.parametrize(
+    ("transcript", "language", "reading"),
+    [
+        ("What is the capital of Germany?", "en", FINISHED),
+        ("Louder.", "en", FINISHED),
+        ("Who is it for?", "en", UNCLEAR),
+        ('He said "no."', "en", FINISHED),
+        ("It is ten o'clock!", "en", FINISHED),
+        ("What is the capital of?", "en", UNFINISHED),
+        ("What is the capital of the", "en", UNFINISHED),
+        ("What is the capital of the?", "en", UNFINISHED),  # a recogniser likes to put a mark
+        ("I would like to know,", "en", UNFINISHED),
+        ("I would like to know...", "en", UNFINISHED),
+        ("I would like to know…", "en", UNFINISHED),
+        ("Set a timer for", "en", UNFINISHED),
+        ("Turn on the light and", "en", UNFINISHED),
+        ("Um", "en", UNFINISHED),
+        ("Set a timer for five minutes", "en", UNCLEAR),
+        ("42", "en", UNCLEAR),
+        ("", "en", UNCLEAR),
+        ("   ", "en", UNCLEAR),
+        ("Was ist die Hauptstadt von Polen?", "de", FINISHED),
+        ("Was ist die Hauptstadt von", "de", UNFINISHED),
+        ("Ich hätte gern, weil.", "de", UNFINISHED),
+        ("How die", "en", UNCLEAR),  # a German article is an English word
+        ("今何時ですか。", "ja", FINISHED),
+        ("今何時ですか", "ja", UNCLEAR),
+    ],
+)
+def test_how_a_transcript_reads(transcript: str, language: str, reading: Reading) -> None:
+    assert reads_as(transcript, language) is reading
+
+
+@pytest.mark.parametrize(
+    ("usual", "finished", "unfinished"),
+    [(700, 420, 1050), (500, 400, 900), (1500, 900, 2250), (300, 300, 900), (100, 100, 900)],
+)
+def test_the_silence_that_ends_it(usual: int, finished: int, unfinished: int) -> None:
+    assert hangover_ms(FINISHED, usual) == finished
+    assert hangover_ms(UNCLEAR, usual) == usual
+    assert hangover_ms(UNFINISHED, usual) == unfinished
+
+
+@given(st.text(), st.sampled_from(["en", "de", "fr", "es", "it", "ja"]), st.integers(100, 60_000))
+def test_any_text_reads_as_something_and_only_the_unfinished_waits_longer(
+    text: str, language: str, usual: int
+) -> None:
+    reading = reads_as(text, language)
+    assert (hangover_ms(reading, usual) > usual) <= (reading is UNFINISHED)
+    assert reads_as(text + " the", "en") is UNFINISHED

@@ -42,7 +42,7 @@ class SpeechStarted(Message, frozen=True):
 class Utterance(Message, frozen=True):
     """The sound of one stretch of speech, pre-roll included, sent whole at every tentative pause.
 
-    `at_s` is when the pause was noticed.
+    `at_s` is when the pause was noticed.  With `so_far` there is none: the person still speaks.
     """
 
     turn: int
@@ -52,6 +52,7 @@ class Utterance(Message, frozen=True):
     voiced_ms: int
     speech_end_s: float
     at_s: float = 0.0
+    so_far: bool = False
 
 
 class SpeechPaused(Message, frozen=True):
@@ -119,7 +120,10 @@ class MicrophoneLevel(Message, frozen=True):
 
 
 class Transcript(Message, frozen=True):
-    """What the recogniser read from an utterance; `confidence` is the mean token probability, 0 to 1."""
+    """What the recogniser read from an utterance; `confidence` is the mean token probability, 0 to 1.
+
+    With `so_far` the person went on speaking.
+    """
 
     turn: int
     revision: int
@@ -127,6 +131,7 @@ class Transcript(Message, frozen=True):
     language: str
     confidence: float
     at_s: float
+    so_far: bool = False
 
 
 # ---------------------------------------------------------------- llm
@@ -147,9 +152,13 @@ class Question(Message, frozen=True):
 
 
 class Prefill(Message, frozen=True):
-    """To llm: read the conversation so far, so that its next question need not wait for that."""
+    """To llm: read the conversation so far, so that its next question need not wait for that.
+
+    `begun` is how that question begins, as far as it has been heard.
+    """
 
     history: tuple[Exchange, ...]
+    begun: str = ""
 
 
 class Token(Message, frozen=True):
@@ -274,13 +283,14 @@ class NextTurn(Message, frozen=True):
 
     Where an earlier worker died in mid-turn, `revision` goes on behind its own, and `settled` says up to
     which sample of the stream everything has become a turn already.  `speculate` is whether work shall begin
-    at tentative pauses.
+    at tentative pauses; `look_every_ms` after how much speech what there is of it shall be read, 0 for never.
     """
 
     turn: int
     revision: int = 0
     settled: int = 0
     speculate: bool = True
+    look_every_ms: int = 0
 
 
 Outcome = Literal["answered", "nothing", "cancelled", "failed"]

@@ -48,8 +48,9 @@ class Turn(NamedTuple):
     gaps_ms: tuple[float, ...]
 
     def work(self, stage: str) -> Work:
-        """The stage's first work on the revision that was answered."""
-        return next(work for work in self.works if work.stage == stage and work.revision == self.revision)
+        """The stage's first work on the revision that was answered; the last of stt, which looks ahead."""
+        works = [work for work in self.works if work.stage == stage and work.revision == self.revision]
+        return works[-1 if stage == "stt" else 0]
 
     @property
     def decided_to_sound_ms(self) -> float:
@@ -75,6 +76,7 @@ class Turn(NamedTuple):
             (tts.first_ms, self.end_of_turn_ms),
         ]
         taken += [(work.began_ms, work.ended_ms) for work in self.works if work.revision < self.revision]
+        taken += [(work.began_ms, work.ended_ms) for work in self.works if work.stage == "stt"]
         return uncovered_ms(self.pause_ms, self.first_sound_ms, taken)
 
 

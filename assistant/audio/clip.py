@@ -13,7 +13,7 @@ import numpy.typing as npt
 AUDIBLE = 200
 """Absolute sample value (-44 dB below full scale) from which sound is audible: above a voice's breath."""
 
-LEAD_MS = 10
+LEAD_MS = 3
 """How much silence is left before the first audible sample."""
 
 Int16 = npt.NDArray[np.int16]

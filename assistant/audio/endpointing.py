@@ -4,7 +4,8 @@ Pure: no clock, no device, no model.  For one utterance the events come in this 
 
     Started  ( Paused(r)  Resumed(r + 1) )*  ( Paused(r)  Ended(r)  |  Dropped )
 
-with r from 0: an utterance is dropped only before its first pause.  Positions count samples from the start.
+with r from 0, and a Glimpse wherever there is speech; an utterance is dropped only before its first pause.
+Positions count samples from the start.
 """
 
 from __future__ import annotations
@@ -44,6 +45,14 @@ class Paused(msgspec.Struct, frozen=True):
     start_sample: int
 
 
+class Glimpse(msgspec.Struct, frozen=True):
+    """The person goes on speaking: the utterance so far, of which `voiced_ms` are voiced."""
+
+    pcm: bytes
+    voiced_ms: int
+    revision: int
+
+
 class Resumed(msgspec.Struct, frozen=True):
     """The person went on: the pause before was none, the next one will have `revision`."""
 
@@ -61,7 +70,7 @@ class Dropped(msgspec.Struct, frozen=True):
     """What began as speech was too short to be any."""
 
 
-Event = Started | Paused | Resumed | Ended | Dropped
+Event = Started | Glimpse | Paused | Resumed | Ended | Dropped
 
 
 class Endpointer:
@@ -72,6 +81,8 @@ class Endpointer:
         self._tentative = min(_frames(settings.tentative_pause_ms), self._hangover)
         # after how many silent frames the next pause is announced, and the utterance at hand ends
         self._pauses_after, self._ends_after = self._tentative, self._hangover
+        self._look_every = 0  # frames of speech between two glimpses; 0: there are none
+        self._looked_at = 0
         self._min_speech_ms = settings.min_speech_ms
         self._max = _frames(1000 * settings.max_utterance_s)
         # a third of the longest utterance at most, so that the part before a split is never pre-roll alone
@@ -96,9 +107,13 @@ class Endpointer:
         if self._open and self._paused_at is not None and revision == self._revision:
             self._ends_after = _frames(hangover_ms)
 
-    def speculate(self, worth_it: bool) -> None:
-        """Whether to announce tentative pauses from now on; else only what is the end."""
+    def speculate(self, worth_it: bool, look_every_ms: int) -> None:
+        """Whether to announce tentative pauses from now on; else only what is the end.
+
+        A glimpse is given after each `look_every_ms` of an utterance, none if that is 0.
+        """
         self._pauses_after = self._tentative if worth_it else self._hangover
+        self._look_every = _frames(look_every_ms)
 
     def feed(self, frame: bytes, voiced: bool) -> list[Event]:
         """The next 20 ms.  Raises `ValueError` for a frame of another length."""
@@ -130,6 +145,7 @@ class Endpointer:
         self._paused_at = None
         self._revision = 0
         self._ends_after = self._hangover
+        self._looked_at = len(self._frames)
         return Started(self.settled + min(voice, self._pre_roll) * FRAME_SAMPLES)
 
     def _go_on(self, speech: bool, voiced: bool) -> list[Event]:
@@ -142,6 +158,8 @@ class Endpointer:
                 self._ends_after = self._hangover
                 events.append(Resumed(self._revision))
             self._speech_end = len(self._frames)
+            if 0 < self._look_every <= len(self._frames) - self._looked_at:
+                events.append(self._look())
         elif voiced:
             pass  # a click, or the first of a word: no pause begins here, but none ends either
         elif silence >= self._ends_after:
@@ -152,8 +170,12 @@ class Endpointer:
             events += self._split()
         return events
 
+    def _look(self) -> Glimpse:
+        self._looked_at = len(self._frames)
+        return Glimpse(b"".join(self._frames), sum(self._voiced) * FRAME_MS, self._revision)
+
     def _pause(self) -> Paused:
-        self._paused_at = len(self._frames)
+        self._paused_at = self._looked_at = len(self._frames)
         return Paused(
             pcm=b"".join(self._frames),
             voiced_ms=sum(self._voiced) * FRAME_MS,

@@ -73,6 +73,8 @@ class Answers:
         if turn.kind is Kind.RECOGNISE:
             self._do(Tell(turn.client, message))
             self._finish(turn, "answered")
+        elif message.so_far:
+            self._question_begins(turn, message)
         elif message.revision == turn.revision and not turn.has_transcript:
             turn.text = clean_question(message.text)
             turn.has_transcript = True
@@ -84,6 +86,13 @@ class Answers:
                 self._advance()
             elif turn.ended:
                 self._understood_nothing(turn)
+
+    def _question_begins(self, turn: Turn, message: Transcript) -> None:
+        """Let the language model read what is heard already; the last word may yet become another one."""
+        begun = " ".join(clean_question(message.text).split()[:-1])
+        waits = turn.revision == message.revision and not turn.has_transcript
+        if begun and waits and turn is self._line[0]:
+            self._do(Enqueue("llm", Prefill(self.histories.of(ROOM), begun)))
 
     def _understood_nothing(self, turn: Turn) -> None:
         """It was a noise, unless what it was died with a vad worker."""
@@ -286,7 +295,7 @@ class Answers:
             turn.held.append(message)
 
     def _do(self, action: Action) -> None:
-        if isinstance(action, Publish):
+        if isinstance(action, Publish) and not isinstance(action.message, Worked):
             self.speculation.feed(action.message)
         if isinstance(action, Publish | Tell):
             turn = self._turns.get(getattr(action.message, "turn", 0))

@@ -25,6 +25,9 @@ RESTING_LOADING_S = 60.0
 One that loads may wait long for its card.
 """
 
+WATCHED_AFTER_S = 2.0
+"""Who was silent for less is not looked at: workers show a sign of life every second."""
+
 RESTING_PART = 0.005
 """Who takes less of a processor than this rests: a thread that looks ten times a second whether there is work
 takes a tenth of it, the starved work of a board that swaps ten times as much.
@@ -45,6 +48,8 @@ class Hanging:
         last_s = worker.last_seen_s
         if now_s - last_s > (SILENT_S[stage] if is_ready else LOADING_S):
             return True
+        if now_s - last_s < WATCHED_AFTER_S:
+            return False
         used_s = self._used_s(worker.pid)
         silence = self._silences.get(stage)
         if silence is None or silence[:2] != (worker, last_s):
@@ -52,7 +57,7 @@ class Hanging:
             return False
         _, _, since_s, used_before_s = silence
         looked_s = now_s - since_s
-        if looked_s <= (RESTING_S if is_ready else RESTING_LOADING_S):
+        if looked_s <= (RESTING_S if is_ready else RESTING_LOADING_S) - WATCHED_AFTER_S:
             return False
         self._silences[stage] = (worker, last_s, now_s, used_s)
         return used_s - used_before_s < RESTING_PART * looked_s

@@ -1,9 +1,10 @@
-"""Whether it pays to begin work at tentative pauses.  Pure.
+"""Whether it pays to begin work before the end of a turn.  Pure.
 
 Work that began before the end of a turn was sure saves that time; work on a pause that was none may keep the
 next one waiting, as a recogniser cannot be stopped at once.  On a slow board, with people who speak slowly,
 that costs more than it saves: then the work begins at the end of the turn, and from time to time it is tried
-again.
+again.  Where the recogniser is quick, speech is read while it goes on, so that the language model knows how
+the question begins.
 """
 
 from __future__ import annotations
@@ -22,11 +23,23 @@ TRY_AGAIN_AFTER = 50
 """Turns without, after which it is tried again: people, and what else the board does, change."""
 
 
+LOOK_EVERY_MS = 500
+READING_SHARE = 1 / 5
+"""Of the time while somebody speaks, at most, goes into reading what they have said so far."""
+
+SLOWEST_READING_S = 0.4
+"""A reading of what was said so far keeps the one that counts waiting for half of this, one time in five."""
+
+
 class Speculation:
-    """Watches the messages of spoken turns.  `pays` is whether to go on with it."""
+    """Watches the messages of spoken turns.  `pays` is whether to go on with it.
+
+    `look_every_ms` is after how much speech what there is of it is worth to be read; 0 if it never is.
+    """
 
     def __init__(self) -> None:
         self.pays = True
+        self.look_every_ms = 0  # until it is known how long reading takes
         self._reading_began_s: dict[tuple[int, int], float] = {}  # by turn and revision
         self._ended: dict[int, TurnEnded] = {}
         self._saved_s: deque[float] = deque(maxlen=REMEMBERED)
@@ -36,6 +49,10 @@ class Speculation:
         """What the watchers are told of a turn."""
         if isinstance(message, Worked) and message.stage == "stt":
             self._reading_began_s[message.turn, message.revision] = message.began_s
+            reading_s = message.ended_s - message.began_s
+            is_quick = self.pays and reading_s <= SLOWEST_READING_S
+            every_ms = max(LOOK_EVERY_MS, round(1000 * reading_s / READING_SHARE))
+            self.look_every_ms = every_ms if is_quick else 0
         elif isinstance(message, TurnEnded):
             self._ended[message.turn] = message
         elif isinstance(message, TurnFinished):

@@ -77,6 +77,7 @@ class Turns(Answers):
         self._orphan_ends_s: float | None = None  # when that turn is given up, its vad worker having died
         self._heard_again_s: float | None = float("-inf")  # since when, after the last death of a vad worker
         self._settled = 0
+        self._told_vad = NextTurn(0)
 
     def turns(self) -> list[Turn]:
         """Every turn that is not over."""
@@ -132,6 +133,10 @@ class Turns(Answers):
     def from_stage(self, stage: Stage, message: AnyMessage, now_s: float) -> list[Action]:
         """A message that a worker posted."""
         self._now_s = now_s
+        if isinstance(message, Worked):
+            self.speculation.feed(message)
+            if message.turn == 0:  # a stage has tried how long its work takes
+                self._tell_vad_what_pays()
         if isinstance(message, TurnEnded | SpeechDropped):
             self._settled = max(self._settled, message.settled)
         if isinstance(message, SpeechStarted):
@@ -193,7 +198,7 @@ class Turns(Answers):
         turn = self._turns.get(getattr(message, "turn", -1))
         if turn is None or getattr(message, "revision", 0) < turn.revision:
             return None
-        if isinstance(message, Utterance) and turn.has_transcript:
+        if isinstance(message, Utterance) and (turn.has_transcript or message.so_far):
             return None
         if isinstance(message, Question):
             if turn.complete:
@@ -225,7 +230,9 @@ class Turns(Answers):
         """`message` will never be worked on: too old, or pushed out of a full queue."""
         self._now_s = now_s
         turn = self._turns.get(getattr(message, "turn", -1))
-        if turn is not None and getattr(message, "revision", 0) == turn.revision:
+        if isinstance(message, Utterance) and message.so_far:
+            pass  # the whole will come
+        elif turn is not None and getattr(message, "revision", 0) == turn.revision:
             reason = f"The {stage} stage did not get to it: {why.rstrip('.')}."
             if turn.ended:
                 self._finish(turn, "failed", reason)
@@ -270,6 +277,9 @@ class Turns(Answers):
         if turn.ended or message.revision < turn.revision:
             return
         self._move_to(turn, message.revision)
+        if message.so_far:
+            self._do(Enqueue("stt", message))
+            return
         turn.paused = True
         self._do(Enqueue("stt", message, self._ttl_s))
         self._do(Publish(SpeechPaused(turn.number, message.revision, message.speech_end_s, message.at_s)))
@@ -301,6 +311,7 @@ class Turns(Answers):
         else:
             self._release(turn)
             self._finish_if_heard(turn)
+        self._tell_vad_what_pays()
 
     def _dropped(self, turn: Turn, _message: SpeechDropped) -> None:
         if turn.paused:  # a dead vad worker heard a question, and its successor only a noise behind it
@@ -352,13 +363,20 @@ class Turns(Answers):
         self._do(Tell(client, TurnAccepted(turn.number)))
         return turn
 
+    def _tell_vad_what_pays(self) -> None:
+        """It knows what was so when this turn began."""
+        told, early = self._told_vad, self.speculation
+        if (told.speculate, told.look_every_ms) != (early.pays, early.look_every_ms):
+            self._tell_vad_next()
+
     def _tell_vad_next(self) -> None:
+        early = self.speculation
+        number, revision = self._vad_number, 0
         if self._open is not None and self._orphan_ends_s is not None:
             # a successor: it hears the open turn again, as a new revision of it
-            self._do(Notify("vad", NextTurn(self._open.number, self._open.revision + 1, self._settled)))
-        else:
-            next_turn = NextTurn(self._vad_number, 0, self._settled, self.speculation.pays)
-            self._do(Notify("vad", next_turn))
+            number, revision = self._open.number, self._open.revision + 1
+        self._told_vad = NextTurn(number, revision, self._settled, early.pays, early.look_every_ms)
+        self._do(Notify("vad", self._told_vad))
 
     def _new_number(self) -> int:
         self._last_number += 1

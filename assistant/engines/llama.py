@@ -46,13 +46,16 @@ class LlamaEngine:
         opening = prompts.opening(self._form, self._settings.system_prompt)
         self._model.read(self._model.tokens(opening, self._form.add_bos))
 
-    def prefill(self, history: Sequence[Exchange]) -> None:
-        """Evaluate the conversation so far, up to where its next question begins."""
-        dropped = self._dropped(history, "")
+    def prefill(self, history: Sequence[Exchange], begun: str = "") -> None:
+        """Evaluate the conversation so far, and what its next question begins with, as far as that is heard.
+
+        Raises `AnswerError` where even that is too long for the model.
+        """
+        dropped = self._dropped(history, begun)
         text = prompts.opening(self._form, self._settings.system_prompt) + "".join(
             prompts.past(self._form, past) + self._form.question_before for past in history[dropped:]
         )
-        self._model.read(self._model.tokens(text, self._form.add_bos))
+        self._model.read(self._model.tokens(text + prompts.neutralise(begun), self._form.add_bos))
 
     def answer(
         self,

@@ -29,7 +29,7 @@ class LlmStage:
         """Sentences go out as soon as they are whole; those that a dead predecessor sent are skipped."""
         question = delivery.message
         if isinstance(question, Prefill):
-            self._engine.prefill(question.history)
+            self._engine.prefill(question.history, question.begun)
             return
         assert isinstance(question, Question)
         turn, revision = question.turn, question.revision

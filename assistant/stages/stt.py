@@ -24,6 +24,10 @@ class SttStage:
         self._link = link
         self._engine = WhisperEngine(locate("stt", config.stt.model, models_folder(config)).path, config.stt)
         self._engine.warm()
+        began_s = time.monotonic()
+        self._engine.warm()
+        ended_s = time.monotonic()
+        link.post(Worked("stt", 0, 0, began_s, ended_s, ended_s))  # the daemon plans with what reading takes
 
     def handle(self, delivery: Delivery) -> Iterator[AnyMessage]:
         message = delivery.message
@@ -36,5 +40,7 @@ class SttStage:
             lambda: self._link.cancelled(turn, revision),
         )
         ended_s = time.monotonic()
-        yield Transcript(turn, revision, heard.text, heard.language, heard.confidence, ended_s)
+        yield Transcript(
+            turn, revision, heard.text, heard.language, heard.confidence, ended_s, message.so_far
+        )
         yield Worked("stt", turn, revision, began_s, ended_s, ended_s)

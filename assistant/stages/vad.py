@@ -85,7 +85,7 @@ class VadStage:
             except AudioError as error:
                 yield from self._recover(error)
                 continue
-            self._link.receive(0)
+            self._link.look()
             if frame is None or (frame and self._microphone.position <= settled):
                 continue
             if not frame:
@@ -153,7 +153,8 @@ class VadStage:
         if self._is_deaf():
             frame = SILENCE
         events = self._endpointer.feed(frame, self._voice.voiced(frame))
-        yield from self._messages(events)
+        if events:
+            yield from self._messages(events)
         if events or self._frames % 50 == 0:
             self._settle()
 
@@ -175,7 +176,7 @@ class VadStage:
             match event:
                 case endpointing.Started(sample):
                     self._turn = self._await_next()
-                    self._endpointer.speculate(self._turn.speculate)
+                    self._endpointer.speculate(self._turn.speculate, self._turn.look_every_ms)
                     self._next = None
                     self._unfinished.add(self._turn.turn)
                     self._is_open = True
@@ -190,6 +191,10 @@ class VadStage:
                         self._arrived_s(event.speech_end_sample),
                         time.monotonic(),
                     )
+                case endpointing.Glimpse(pcm, voiced_ms, revision):
+                    now_s = self._arrivals[-1]
+                    revision += self._turn.revision
+                    yield Utterance(turn, revision, pcm, RATE_HZ, voiced_ms, now_s, now_s, so_far=True)
                 case endpointing.Resumed(revision):
                     yield SpeechResumed(turn, self._turn.revision + revision)
                 case endpointing.Ended(revision, sample):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import count
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,3 +71,16 @@ def test_only_the_last_turns_count(began_s: list[float]) -> None:
     for _ in range(TRY_AGAIN_AFTER + REMEMBERED):
         board.turn(9.0)
     assert board.speculation.pays
+
+
+@pytest.mark.parametrize(
+    ("reading_s", "every_ms"), [(0.05, 500), (0.1, 500), (0.12, 600), (0.4, 2000), (0.41, 0), (3.0, 0)]
+)
+def test_a_quick_recogniser_reads_while_somebody_speaks(reading_s: float, every_ms: int) -> None:
+    speculation = Speculation()
+    assert speculation.look_every_ms == 0
+    speculation.feed(Worked("stt", 0, 0, 0.0, reading_s, reading_s))
+    assert speculation.look_every_ms == every_ms
+    speculation.pays = False
+    speculation.feed(Worked("stt", 0, 0, 0.0, reading_s, reading_s))
+    assert speculation.look_every_ms == 0

@@ -314,6 +314,61 @@ def test_what_was_said_is_read_when_nobody_asks(room: Room) -> None:
     assert room.turns.again(room.work(Prefill)[0]) is None
 
 
+def test_the_language_model_reads_how_the_question_begins(room: Room) -> None:
+    so_far = msgspec.structs.replace(utterance(), so_far=True)
+    room.starts()
+    assert room.fact("vad", so_far) == [Enqueue("stt", so_far)]
+    begun = msgspec.structs.replace(transcript(text="What is the cap"), so_far=True)
+    assert room.fact("stt", begun) == [Enqueue("llm", Prefill((), "What is the"))]
+    assert room.fact("stt", msgspec.structs.replace(begun, text="What")) == []
+    room.pauses()
+    room.is_understood(text="What is the moon?")
+    assert room.work(Question) == [Question(1, 0, "What is the moon?")]
+    assert room.fact("stt", begun) == [], "the whole is known already"
+    room.resumes()
+    room.fact("vad", msgspec.structs.replace(so_far, revision=1))
+    assert room.fact("stt", begun) == [], "stale"
+    room.ends(revision=1)
+    assert room.fact("vad", msgspec.structs.replace(so_far, revision=1)) == []
+    assert [type(message) for message in room.published] == [
+        SpeechStarted,
+        SpeechPaused,
+        SpeechResumed,
+        TurnEnded,
+    ]
+
+
+def test_nobody_waits_for_what_was_said_so_far(room: Room) -> None:
+    room.starts()
+    so_far = msgspec.structs.replace(utterance(), so_far=True)
+    assert room.turns.again(so_far) is None
+    assert room.note(room.turns.set_aside("stt", so_far, room.now_s)) == []
+    assert room.note(room.turns.lost("stt", so_far, "The queue is full.", room.now_s)) == []
+    room.pauses()
+    room.is_understood()
+    room.ends()
+    assert not room.turns.turns()[0].failure
+
+
+def test_how_a_question_begins_matters_only_to_who_has_the_floor(room: Room) -> None:
+    room.speaks()
+    room.starts(2)
+    begun = msgspec.structs.replace(transcript(2, text="What is the cap"), so_far=True)
+    assert room.fact("stt", begun) == []
+
+
+def test_vad_is_told_how_often_to_look_once_it_is_known_how_long_reading_takes(room: Room) -> None:
+    assert room.fact("stt", Worked("stt", 0, 0, 1.0, 1.0625, 1.0625)) == [
+        Notify("vad", NextTurn(1, look_every_ms=500))
+    ]
+    room.starts()
+    room.pauses()
+    room.fact("stt", Worked("stt", 1, 0, 1.0, 1.25, 1.25))
+    room.is_understood()
+    room.ends()
+    assert Notify("vad", NextTurn(2, settled=1000, look_every_ms=1250)) in room.actions
+
+
 def test_an_utterance_alone_moves_the_revision(room: Room) -> None:
     """The news that the person went on may have died with vad."""
     room.starts()

@@ -271,6 +271,19 @@ def test_a_conversation_that_was_read_before_leaves_the_question_alone(
     assert sum(evaluated.steps) <= 1  # the last token is always read anew
 
 
+def test_how_the_question_begins_is_read_before_it_is_whole(
+    chat: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = [Exchange("What is two plus three?", "Two plus three is five.")]
+    chat.prefill(talk, "What is the capital of")
+    evaluated = Evaluated(chat, monkeypatch)
+    assert ask(chat, "What is the capital of France?", *talk) == "The capital of France is Paris."
+    left = chat._model.tokens(" France?" + FORMATS["zephyr"].generate)
+    assert evaluated.steps[0] <= len(left) + 1
+    chat.prefill(talk, "What is the capital of")
+    assert ask(chat, "Who wrote Hamlet?", *talk) == "William Shakespeare wrote Hamlet."
+
+
 def test_a_conversation_that_is_too_long_is_read_as_far_as_it_is_asked_with(
     make: Callable[..., LlamaEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:

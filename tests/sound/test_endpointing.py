@@ -16,6 +16,7 @@ from assistant.audio.endpointing import (
     Ended,
     Endpointer,
     Event,
+    Glimpse,
     Paused,
     Resumed,
     Started,
@@ -24,7 +25,7 @@ from assistant.audio.endpointing import (
 from assistant.audio.formats import FRAME_BYTES, FRAME_SAMPLES
 from assistant.config import Vad
 
-DEFAULT = Vad()
+DEFAULT = Vad(tentative_pause_ms=100)
 
 
 def frame(number: int, level: int = 0) -> bytes:
@@ -120,7 +121,7 @@ def test_the_recording_after_the_first_pause_is_not_part_of_the_utterance() -> N
 
 
 def test_pre_roll_never_reaches_into_the_utterance_before() -> None:
-    vad = Vad(pre_roll_ms=600, hangover_ms=240)
+    vad = Vad(pre_roll_ms=600, tentative_pause_ms=100, hangover_ms=240)
     first, second = utterances(run(vad, flags("40. 20v 13. 20v 20.")))
     assert first == list(range(10, 65))
     assert second == list(range(65, 98))
@@ -200,15 +201,42 @@ def test_an_expectation_is_for_one_utterance() -> None:
 
 def test_without_speculation_a_pause_is_the_end() -> None:
     endpointer = Endpointer(DEFAULT)
-    endpointer.speculate(worth_it=False)
+    endpointer.speculate(worth_it=False, look_every_ms=0)
     kinds = ""
     for number, voiced in enumerate(flags("20. 20v 30. 20v 60.")):
         kinds += "".join(type(event).__name__[0] for event in endpointer.feed(frame(number), voiced))
     assert kinds == "SPE"
-    endpointer.speculate(worth_it=True)
+    endpointer.speculate(worth_it=True, look_every_ms=0)
     for number, voiced in enumerate(flags("20v 30. 20v 60.")):
         kinds += "".join(type(event).__name__[0] for event in endpointer.feed(frame(number), voiced))
     assert kinds == "SPESPRPE"
+
+
+@pytest.mark.parametrize("every_ms", [100, 500, 510, 5000])
+def test_glimpses_while_somebody_speaks(every_ms: int) -> None:
+    endpointer = Endpointer(DEFAULT)
+    endpointer.speculate(worth_it=True, look_every_ms=every_ms)
+    events = [
+        (number, event)
+        for number, voiced in enumerate(flags("20. 80v 10. 80v 60. 40v"))
+        for event in endpointer.feed(frame(number), voiced)
+    ]
+    without = Endpointer(DEFAULT)
+    others = [
+        (number, event)
+        for number, voiced in enumerate(flags("20. 80v 10. 80v 60. 40v"))
+        for event in without.feed(frame(number), voiced)
+    ]
+    assert [each for each in events if not isinstance(each[1], Glimpse)] == others
+    every = -(-every_ms // 20)
+    # the third voiced frame begins an utterance or goes on with it, the pause is after the fifth silent one
+    expected = [*range(22 + every, 100, every), *range(max(104 + every, 112), 190, every)]
+    looks = [(number, event) for number, event in events if isinstance(event, Glimpse) and number < 190]
+    assert [number for number, _ in looks] == expected
+    for number, look in looks:
+        assert numbers(look.pcm) == list(range(5, number + 1))
+        assert look.revision == (number > 100)
+        assert look.voiced_ms == 20 * (min(number + 1, 100) - 20 + max(0, number - 109))
 
 
 @pytest.mark.parametrize("length", [0, 2, FRAME_BYTES - 1, FRAME_BYTES + 2])
@@ -339,5 +367,5 @@ def later(event: Event, samples: int) -> Event:
             )
         case Ended():
             return Ended(event.revision, event.speech_end_sample + samples)
-        case Resumed() | Dropped():
+        case Resumed() | Dropped() | Glimpse():
             return event

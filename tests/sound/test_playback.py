@@ -59,6 +59,7 @@ class Heard:
             self.over.set()
 
     def gap(self, duration_ms: int, at_s: float) -> None:
+        assert at_s <= time.monotonic()
         self.gaps_ms.append(duration_ms)
 
     def dropped(self, reason: str) -> None:

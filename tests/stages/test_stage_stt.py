@@ -55,6 +55,20 @@ def test_an_utterance_becomes_its_text(desk: Desk, name: str, text: str) -> None
     assert before_s <= transcript.at_s <= time.monotonic()
 
 
+def test_the_daemon_is_told_at_once_how_long_reading_takes(desk: Desk) -> None:
+    first = next(post for post in desk.daemon.owner.posts if isinstance(post, Worked))
+    assert (first.stage, first.turn) == ("stt", 0)
+    assert first.began_s < first.ended_s
+
+
+def test_what_was_said_so_far_is_read_as_such(desk: Desk) -> None:
+    pcm = recording("q00.wav").tobytes()
+    so_far = Utterance(8, 0, pcm, RATE_HZ, 1500, speech_end_s=0.0, so_far=True)
+    transcript, _ = desk.daemon.have_done("stt", desk.stage, desk.link, so_far)
+    assert isinstance(transcript, Transcript)
+    assert (transcript.text, transcript.so_far) == ("What is the capital of Germany?", True)
+
+
 @pytest.mark.parametrize("name", ["silence", "white", "hum", "music", "gust", "clicks"])
 def test_noise_has_no_text(desk: Desk, name: str) -> None:
     transcript = desk.read(4, f"nonspeech/{name}.wav", voiced_ms=200)

@@ -212,6 +212,18 @@ def test_the_daemon_says_what_silence_ends_the_turn(room: Room) -> None:
     assert lasted_ms[8] == pytest.approx(usual, abs=21)
 
 
+def test_what_was_said_so_far_is_sent_as_often_as_wanted(room: Room) -> None:
+    sound = joined(1.0, recording("q00.wav"), 1.2)
+    messages = room(Recording(sound)).hear_all(NextTurn(4, revision=2, look_every_ms=500))
+    looks = [m for m in messages if isinstance(m, Utterance) and m.so_far]
+    (whole,) = (m for m in messages if isinstance(m, Utterance) and not m.so_far)
+    assert 2 <= len(looks) <= 4
+    for look in looks:
+        assert (look.turn, look.revision) == (4, 2)
+        assert whole.pcm.startswith(look.pcm)
+    assert [len(b.pcm) - len(a.pcm) for a, b in pairwise(looks)] == [RATE_HZ] * (len(looks) - 1)
+
+
 def test_where_speculation_does_not_pay_a_pause_is_the_end(room: Room) -> None:
     question = recording("q00.wav")
     loud = np.flatnonzero(np.abs(question.astype(np.int32)) > 500)

@@ -134,12 +134,12 @@ def test_a_piece_comes_as_soon_as_it_is_certain(heard: str, following: str, give
     ("text", "pieces"),
     [
         (
-            "The Nile, which flows through Egypt, is the longest river, they say. It is long, long, and wide.",
+            "The Nile, which flows through Egypt, is the longest river, they say. It is long, wide, and wet.",
             [
                 "The Nile, which flows through Egypt,",
                 "is the longest river,",
                 "they say.",
-                "It is long, long, and wide.",
+                "It is long, wide, and wet.",
             ],
         ),
         ("The capital of Germany is Berlin. And so on.", ["The capital of Germany is Berlin.", "And so on."]),

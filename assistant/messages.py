@@ -154,11 +154,14 @@ class Question(Message, frozen=True):
 class Prefill(Message, frozen=True):
     """To llm: read the conversation so far, so that its next question need not wait for that.
 
-    `begun` is how that question begins, as far as it has been heard.
+    `begun` is how that question begins, as far as it has been heard.  It belongs to no turn (0); each has a
+    `revision` of its own, and what is more urgent cancels it.
     """
 
     history: tuple[Exchange, ...]
-    begun: str = ""
+    begun: str
+    revision: int
+    turn: int = 0
 
 
 class Token(Message, frozen=True):

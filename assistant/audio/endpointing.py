@@ -158,7 +158,7 @@ class Endpointer:
                 self._ends_after = self._hangover
                 events.append(Resumed(self._revision))
             self._speech_end = len(self._frames)
-            if 0 < self._look_every <= len(self._frames) - self._looked_at:
+            if 0 < self._look_every <= len(self._frames) - self._looked_at and self._is_speech():
                 events.append(self._look())
         elif voiced:
             pass  # a click, or the first of a word: no pause begins here, but none ends either

@@ -108,7 +108,7 @@ class Player:
             with contextlib.suppress(AudioError):  # whether it matters will be seen when it may be heard
                 self._open(busy_within_s=0)
         while (verdict := clip.verdict()) is Verdict.WAIT:
-            self._look()
+            self._look_while_waiting()
             self._pause.wait(LOOK_S)
         if verdict is Verdict.DROP or not (clip.waits or (not self._air and self._clips.empty())):
             clip.dropped("")
@@ -122,6 +122,16 @@ class Player:
             self._write(airing, speaker, resampler.end() if piece is None else resampler.feed(piece))
             airing.whole = piece is None
             self._look()
+
+    def _look_while_waiting(self) -> None:
+        """A speaker that went away while nothing was in the air costs nothing: it will be opened again."""
+        try:
+            self._look()
+        except AudioError as error:
+            if self._air:
+                raise
+            self._close(str(error))
+            self._failed = True
 
     def _write(self, airing: _Airing, speaker: Speaker, pcm: Int16) -> None:
         if len(pcm):

@@ -13,7 +13,7 @@ from assistant.config import Config
 from assistant.daemon.history import ROOM, Histories
 from assistant.daemon.speculation import Speculation
 from assistant.daemon.times import in_words
-from assistant.daemon.turn import Action, CancelWork, Enqueue, Kind, Notify, Publish, Tell, Turn
+from assistant.daemon.turn import A_DAY_S, Action, CancelWork, Enqueue, Kind, Notify, Publish, Tell, Turn
 from assistant.messages import (
     AnyMessage,
     Exchange,
@@ -64,6 +64,9 @@ class Answers:
         self._turns: dict[int, Turn] = {}
         self._line: list[Turn] = []
         self._unusable: dict[Stage, str] = {}
+        self._away: set[Stage] = set()  # stages whose worker died, and whose next one is not ready
+        self._prefills = 0
+        self._is_prefilling = False
         self._actions: list[Action] = []
         self._now_s = 0.0
 
@@ -89,10 +92,11 @@ class Answers:
 
     def _question_begins(self, turn: Turn, message: Transcript) -> None:
         """Let the language model read what is heard already; the last word may yet become another one."""
+        turn.is_read = False
         begun = " ".join(clean_question(message.text).split()[:-1])
         waits = turn.revision == message.revision and not turn.has_transcript
-        if begun and waits and turn is self._line[0]:
-            self._do(Enqueue("llm", Prefill(self.histories.of(ROOM), begun)))
+        if waits and turn is self._line[0]:
+            self._prefill(ROOM, begun)
 
     def _understood_nothing(self, turn: Turn) -> None:
         """It was a noise, unless what it was died with a vad worker."""
@@ -182,8 +186,9 @@ class Answers:
                 )
                 return
             turn.asked = True
-            question = Question(turn.number, turn.revision, turn.text, self.histories.of(ROOM))
-            self._do(Enqueue("llm", question, self._ttl_s))
+            self._ask_model(
+                Question(turn.number, turn.revision, turn.text, self.histories.of(ROOM)), self._ttl_s
+            )
         self._offer(turn)
 
     def _offer(self, turn: Turn) -> None:
@@ -258,14 +263,28 @@ class Answers:
             self._do(Notify("vad", finished))
             self._line.remove(turn)
             self._advance()
-        if turn.kind in (Kind.SPEECH, Kind.ASK):
+        if turn.kind in (Kind.SPEECH, Kind.ASK) and outcome == "answered":
             self._prefill(turn.client)
 
-    def _prefill(self, conversation: int) -> None:
-        """What was said becomes the beginning of the next prompt, which is read while nobody asks."""
+    def _prefill(self, conversation: int, begun: str = "") -> None:
+        """What was said, and how the next question begins, is read while the model has nothing to do."""
         history = self.histories.of(conversation)
-        if history and not self._turns:
-            self._do(Enqueue("llm", Prefill(history)))
+        is_busy = any(turn.is_answered for turn in self._turns.values())
+        if (history or begun) and not is_busy and "llm" not in self._away:
+            self._stop_prefilling()
+            self._prefills += 1
+            self._is_prefilling = True
+            self._do(Enqueue("llm", Prefill(history, begun, self._prefills)))
+
+    def _stop_prefilling(self) -> None:
+        if self._is_prefilling:
+            self._is_prefilling = False
+            self._do(CancelWork(0, self._prefills))
+
+    def _ask_model(self, question: Question, ttl_s: float = A_DAY_S) -> None:
+        """Ahead of whatever is being read; what has been read of the same conversation is not lost."""
+        self._stop_prefilling()
+        self._do(Enqueue("llm", question, ttl_s))
 
     def _remember(self, turn: Turn) -> None:
         """What was heard becomes part of the conversation."""
@@ -295,7 +314,7 @@ class Answers:
             turn.held.append(message)
 
     def _do(self, action: Action) -> None:
-        if isinstance(action, Publish) and not isinstance(action.message, Worked):
+        if isinstance(action, Publish):
             self.speculation.feed(action.message)
         if isinstance(action, Publish | Tell):
             turn = self._turns.get(getattr(action.message, "turn", 0))

@@ -33,9 +33,11 @@ from assistant.messages import (
     Fault,
     MicrophoneLevel,
     PlayEarcon,
+    Prefill,
     Stage,
     StageState,
     StatusWanted,
+    Utterance,
 )
 from assistant.queues.broker import Broker, Peer
 from assistant.queues.server import SocketServer
@@ -194,8 +196,9 @@ class Daemon:
         self._act(self._turns.set_aside(stage, message, self._clock()))
 
     def lost(self, stage: Stage, message: AnyMessage, why: str) -> None:
-        log.warning("a message for %s was dropped: %s", stage, why)
-        self._announcer.lost()
+        if not (isinstance(message, Prefill) or (isinstance(message, Utterance) and message.so_far)):
+            log.warning("a message for %s was dropped: %s", stage, why)
+            self._announcer.lost()
         self._act(self._turns.lost(stage, message, why, self._clock()))
 
     # ------------------------------------------------------------ what the turns decide

@@ -9,6 +9,8 @@ from assistant.daemon.times import Times
 from assistant.messages import AnyMessage, Stage
 from assistant.text.finished import Reading
 
+A_DAY_S = 86_400.0
+
 
 class Kind(Enum):
     """Where a turn came from, and where its answer goes."""
@@ -24,7 +26,8 @@ class Kind(Enum):
 class Turn:
     """A question and its answer.  `client` is 0 for the room.
 
-    `torn` is a question of which a vad worker that died may have taken a part along.
+    `is_read` is one whose beginning is being read while the person speaks on, `torn` a question of which a
+    vad worker that died may have taken a part along.
     """
 
     number: int
@@ -35,6 +38,7 @@ class Turn:
     ended: bool = True
     ended_s: float = 0.0
     paused: bool = False
+    is_read: bool = False
     has_transcript: bool = False
     reading: Reading = Reading.UNCLEAR
     asked: bool = False
@@ -58,6 +62,18 @@ class Turn:
         return self.kind in (Kind.SPEECH, Kind.SAY)
 
     @property
+    def is_in_reading(self) -> bool:
+        """Whether the recogniser works on it."""
+        is_given = self.is_read or self.paused or self.kind is Kind.RECOGNISE
+        return is_given and self.is_waiting_for == "stt"
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the language model works on it."""
+        is_asked = self.asked if self.kind is Kind.SPEECH else self.kind is Kind.ASK
+        return is_asked and not self.complete
+
+    @property
     def is_waiting_for(self) -> Stage:
         """The stage whose work it needs next."""
         if self.apologising:
@@ -69,7 +85,7 @@ class Turn:
     def forget_answer(self) -> None:
         """Back to the question: what was made of it is stale."""
         self.text, self.has_transcript, self.asked, self.paused, self.failure = "", False, False, False, ""
-        self.reading = Reading.UNCLEAR
+        self.reading, self.is_read = Reading.UNCLEAR, False
         self.answer, self.sentences, self.complete = "", [], False
         self.offered, self.finished_sentences, self.fraction = 0, 0, 0.0
         self.mute, self.held = False, []
@@ -92,7 +108,7 @@ class Enqueue:
 
     stage: Stage
     message: AnyMessage
-    ttl_s: float = 86_400.0
+    ttl_s: float = A_DAY_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,13 @@ class Turns(Answers):
 
     def stage_left(self, stage: Stage, now_s: float) -> list[Action]:
         """A worker is gone."""
-        if stage == "vad":
+        self._away.add(stage)
+        if stage == "llm":
+            self._is_prefilling = False
+        elif stage == "stt":
+            for turn in self._turns.values():
+                turn.is_read = False
+        elif stage == "vad":
             self._heard_again_s = None
             if self._open is not None:
                 self._open.torn = True
@@ -110,6 +116,7 @@ class Turns(Answers):
     def stage_ready(self, stage: Stage, now_s: float) -> list[Action]:
         """The stage's worker has its model and can work."""
         self._unusable.pop(stage, None)
+        self._away.discard(stage)
         if stage == "vad":
             if self._heard_again_s is None:
                 self._heard_again_s = now_s
@@ -133,10 +140,13 @@ class Turns(Answers):
     def from_stage(self, stage: Stage, message: AnyMessage, now_s: float) -> list[Action]:
         """A message that a worker posted."""
         self._now_s = now_s
-        if isinstance(message, Worked):
+        if (
+            isinstance(message, Worked) and message.turn == 0
+        ):  # it tried how long work takes, or has prefilled
+            if stage == "llm" and message.revision == self._prefills:
+                self._is_prefilling = False
             self.speculation.feed(message)
-            if message.turn == 0:  # a stage has tried how long its work takes
-                self._tell_vad_what_pays()
+            self._tell_vad_what_pays()
         if isinstance(message, TurnEnded | SpeechDropped):
             self._settled = max(self._settled, message.settled)
         if isinstance(message, SpeechStarted):
@@ -144,7 +154,9 @@ class Turns(Answers):
         elif isinstance(message, MicrophoneEnded):
             self._do(Publish(message))
         elif (turn := self._turns.get(getattr(message, "turn", -1))) is not None:
-            if isinstance(message, Failure):
+            if isinstance(message, Failure) and turn.is_read and not turn.paused:
+                turn.is_read = False  # the whole may yet be read
+            elif isinstance(message, Failure):
                 if message.revision >= turn.revision:
                     self._fail(turn, stage, message.reason)
             elif (handle := _HANDLERS.get(type(message))) is not None:
@@ -276,10 +288,13 @@ class Turns(Answers):
     def _utterance(self, turn: Turn, message: Utterance) -> None:
         if turn.ended or message.revision < turn.revision:
             return
-        self._move_to(turn, message.revision)
         if message.so_far:
-            self._do(Enqueue("stt", message))
+            is_busy = any(other.is_in_reading for other in self._turns.values())
+            if message.revision == turn.revision and not is_busy and "stt" not in self._away:
+                turn.is_read = True  # one at a time, and only while nothing else is to be read
+                self._do(Enqueue("stt", message))
             return
+        self._move_to(turn, message.revision)
         turn.paused = True
         self._do(Enqueue("stt", message, self._ttl_s))
         self._do(Publish(SpeechPaused(turn.number, message.revision, message.speech_end_s, message.at_s)))
@@ -335,7 +350,7 @@ class Turns(Answers):
         turn = self._accept(Kind.ASK, client)
         turn.text = text
         if text:
-            self._do(Enqueue("llm", Question(turn.number, 0, text, self.histories.of(client))))
+            self._ask_model(Question(turn.number, 0, text, self.histories.of(client)))
         else:
             self._finish(turn, "nothing")
 

@@ -46,16 +46,22 @@ class LlamaEngine:
         opening = prompts.opening(self._form, self._settings.system_prompt)
         self._model.read(self._model.tokens(opening, self._form.add_bos))
 
-    def prefill(self, history: Sequence[Exchange], begun: str = "") -> None:
+    def prefill(
+        self, history: Sequence[Exchange], begun: str = "", cancelled: Callable[[], bool] = never
+    ) -> None:
         """Evaluate the conversation so far, and what its next question begins with, as far as that is heard.
 
-        Raises `AnswerError` where even that is too long for the model.
+        `cancelled` is asked as in `answer`.  Raises `AnswerError` where even that is too long for the model.
         """
+        if begun and not self._model.can_be_cut:
+            return  # words that turn out to be others could not be taken back
+        self._model.leave_a_core(False)
         dropped = self._dropped(history, begun)
         text = prompts.opening(self._form, self._settings.system_prompt) + "".join(
             prompts.past(self._form, past) + self._form.question_before for past in history[dropped:]
         )
-        self._model.read(self._model.tokens(text + prompts.neutralise(begun), self._form.add_bos))
+        tokens = self._model.tokens(text + prompts.neutralise(begun), self._form.add_bos)
+        self._model.read(tokens, cancelled)
 
     def answer(
         self,

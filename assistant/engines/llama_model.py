@@ -211,9 +211,18 @@ class LlamaModel:
         count = beside_the_voice(self._threads) if leave else self._threads
         lib.llama_set_n_threads(self._context, count, count)
 
-    def read(self, tokens: list[int]) -> None:
-        """Evaluate `tokens`, so that a text that begins with them need not wait for it."""
-        self._evaluate(tokens[self._reuse(tokens) :], never)
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether what has been evaluated last can be forgotten alone; recurrent models then forget all."""
+        return not (lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model))
+
+    def read(self, tokens: list[int], cancelled: Callable[[], bool] = never) -> None:
+        """Evaluate `tokens`, so that a text that begins with them need not wait for it.
+
+        `cancelled` is asked about 20 times a second; once it says yes, this ends.
+        """
+        if self.evaluated[: len(tokens)] != tokens:
+            self._evaluate(tokens[self._reuse(tokens) :], cancelled)
 
     def go_on(self, tokens: list[int], budget: int, cancelled: Callable[[], bool]) -> Iterator[str]:
         """What the model writes behind `tokens`: the text of at most `budget` tokens, in whole characters.

@@ -58,6 +58,9 @@ for each second, and are made no faster: the shorter fit the processor's caches 
 
 WARM_UP = "The assistant is ready when you are."
 
+QUIETEST = 0.05
+"""Of the full scale: a voice whose loudest sample is below this is not made louder than twenty times."""
+
 KNEE = 0.8
 """Of the full scale; what is louder is squeezed into the rest of it."""
 
@@ -140,7 +143,7 @@ class PiperEngine:
     def warm(self) -> None:
         """Speak a sentence to nobody, so that the first real one finds all in place, the loudness too."""
         sound = np.concatenate([np.zeros(1, np.float32), *self._sound(WARM_UP)])
-        self._gain = 1 / max(float(np.abs(sound).max()), 1e-3)
+        self._gain = 1 / max(float(np.abs(sound).max()), QUIETEST)
 
     def speak(self, text: str) -> Iterator[npt.NDArray[np.int16]]:
         """The sound of `text`, mono at `rate_hz`, in chunks that join without a gap.
@@ -226,7 +229,8 @@ def _sessions(path: Path, options: onnxruntime.SessionOptions) -> tuple[FrugalSe
                 (FrugalSession(part.model(file), options, whole=False), part.reach) for part in cut(file)
             ]
     except (Uncuttable, ModelError, *ONNX_ERRORS) as error:
-        log.debug("the voice %s makes a sentence in one piece: %s", path, error)
+        level = logging.DEBUG if isinstance(error, Uncuttable) else logging.WARNING
+        log.log(level, "the voice %s makes a sentence in one piece: %s", path, error)
         parts = [(_whole(path, options), None)]
     session = parts[0][0]
     if not {tensor.name for tensor in session.get_inputs()} >= VOICE_INPUTS:

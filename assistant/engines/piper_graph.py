@@ -145,6 +145,7 @@ class Graph:
         """The whole number that was read, or all those that are packed up to `end`."""
         if self._file.at == end:
             return (value,)
+        self._file.keep(8 * (end - self._file.at))
         numbers = []
         while self._file.at < end:
             numbers.append(self._walk.varint())

@@ -57,16 +57,24 @@ class WhisperEngine:
         """Read a second of nothing, so that the first utterance finds every weight in memory."""
         self._read_quickly(self._model.spectrum(np.zeros(RATE_HZ, dtype=np.float32)), most_tokens(1.0))
 
-    def transcribe(self, pcm: npt.NDArray[np.int16], voiced_ms: int, cancelled: Callable[[], bool]) -> Heard:
+    def transcribe(
+        self,
+        pcm: npt.NDArray[np.int16],
+        voiced_ms: int,
+        cancelled: Callable[[], bool],
+        carefully: bool = True,
+    ) -> Heard:
         """The text of `pcm` (16 kHz, mono), of which `voiced_ms` sounded like a voice.
 
+        What is hard to understand is read a second time, `carefully`, or else has no text.
         Asks `cancelled` before every attempt and every window of 30 s; a cancelled reading has no text.
         """
         nothing = Heard("", self._model.language, 0.0)
         if cancelled():
             return nothing
         kept: list[Reading] = []
-        for reading in self._readings(np.divide(pcm, FULL_SCALE, dtype=np.float32), cancelled):
+        sound = np.divide(pcm, FULL_SCALE, dtype=np.float32)
+        for reading in self._readings(sound, cancelled, carefully):
             if cancelled():
                 return nothing
             if not invented(reading, voiced_ms):
@@ -78,7 +86,9 @@ class WhisperEngine:
         text = "".join(reading.text for reading in kept).strip()
         return Heard(text, self._model.language, min(1.0, math.exp(mean)))
 
-    def _readings(self, sound: npt.NDArray[np.float32], cancelled: Callable[[], bool]) -> Iterator[Reading]:
+    def _readings(
+        self, sound: npt.NDArray[np.float32], cancelled: Callable[[], bool], carefully: bool
+    ) -> Iterator[Reading]:
         """What was read, piece by piece; less of it if cancelled."""
         duration_s = len(sound) / RATE_HZ
         if duration_s > WINDOW_S:
@@ -89,7 +99,7 @@ class WhisperEngine:
         quick = self._read_quickly(spectrum, limit)
         if is_sure(quick, limit):
             yield quick
-        elif not cancelled():
+        elif carefully and not cancelled():
             yield from self._read_carefully(spectrum, limit, quick, cancelled)
 
     def _read_quickly(self, spectrum: npt.NDArray[np.float32], limit: int) -> Reading:

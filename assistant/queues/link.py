@@ -163,16 +163,24 @@ class Link:
 
     def cancelled(self, turn: int, revision: int) -> bool:
         """Whether work on this revision of the turn is no longer wanted; cheap, and a sign of life."""
-        self.look()
+        self.beat()
+        return self.is_stale(turn, revision)
+
+    def is_stale(self, turn: int, revision: int) -> bool:
+        """The same for a thread beside the work loop, whose life says nothing of that."""
+        self._look()
         return self._stale.get(turn, -1) >= revision
 
     def look(self) -> None:
         """Read the notices that have come; does not wait.  Cheap, and a sign of life."""
+        self._look()
+        self.beat()
+
+    def _look(self) -> None:
         if self._channel.wait(0):
             with self._lock:
                 if not self._receiving:  # else that thread reads it, and would wait on for what is read here
                     self._read()
-        self.beat()
 
     def beat(self) -> None:
         """Show that the work loop turns; the daemon is told at most once a second."""

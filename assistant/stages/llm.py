@@ -25,11 +25,18 @@ class LlmStage:
         self._engine = LlamaEngine(located.path, config.llm, located.template)
         self._engine.warm()
 
+    def _prefill(self, message: Prefill) -> Iterator[AnyMessage]:
+        turn, revision = message.turn, message.revision
+        began_s = time.monotonic()
+        self._engine.prefill(message.history, message.begun, lambda: self._link.cancelled(turn, revision))
+        ended_s = time.monotonic()
+        yield Worked("llm", turn, revision, began_s, ended_s, ended_s)
+
     def handle(self, delivery: Delivery) -> Iterator[AnyMessage]:
         """Sentences go out as soon as they are whole; those that a dead predecessor sent are skipped."""
         question = delivery.message
         if isinstance(question, Prefill):
-            self._engine.prefill(question.history, question.begun)
+            yield from self._prefill(question)
             return
         assert isinstance(question, Question)
         turn, revision = question.turn, question.revision

@@ -38,6 +38,7 @@ class SttStage:
             np.frombuffer(message.pcm, np.int16),
             message.voiced_ms,
             lambda: self._link.cancelled(turn, revision),
+            carefully=not message.so_far,
         )
         ended_s = time.monotonic()
         yield Transcript(

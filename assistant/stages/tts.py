@@ -146,7 +146,7 @@ class SpokenSentence:
 
     def verdict(self) -> Verdict:
         turn, revision = self.answer
-        if self.failed or self._link.cancelled(turn, revision):
+        if self.failed or self._link.is_stale(turn, revision):
             return Verdict.DROP
         return Verdict.PLAY if self._released.get(turn, -1) >= revision else Verdict.WAIT
 

@@ -23,22 +23,21 @@ class Reading(Enum):
 
 _GOES_ON = re.compile(r"(?:[,;:–—-]|\.\.|…)[\"'”’»)]*$")
 _STOPS = re.compile(r"[.!?。！？؟।][\"'”’»)]*$")
-_LAST_WORD = re.compile(r"([^\W\d_]+)\W*$")
+_LAST_WORD = re.compile(r"([^\W\d_]+(?:['’][^\W\d_]+)?)\W*$")
+_NUMBER = re.compile(r"\d\W*$")
 
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# No sentence ends with these, whatever mark the recogniser puts behind them: it likes to put one.
+# Hardly a sentence ends with these, whatever mark the recogniser puts behind them: it likes to put one.
 _NEVER_LAST = {
     "en": _words("a an the of and or but because if than my your our their every whose very um uh erm er"),
-    "de": _words(
-        "der ein eine einen einem einer und oder aber weil wenn dass mein meine dein deine sehr äh ähm"
-    ),
-    "fr": _words("le la les un une des et ou mais parce que si mon ma mes ton ta tes du très euh"),
-    "es": _words("el la los las un una y o pero porque que si mi tu su muy del eh"),
-    "it": _words("il lo la gli un una e o ma perché che se mio mia molto del ehm"),
+    "de": _words("der und oder aber weil wenn dass mein meine dein deine sehr äh ähm"),
+    "fr": _words("le les des et ou mais parce que si mon ma mes ton ta tes du très euh"),
+    "es": _words("el los las y o pero porque que si mi tu su muy del eh"),
+    "it": _words("il gli e o ma perché che se mio mia molto del ehm"),
 }
 # Sentences rarely end with these, and a mark behind them may be a guess ("Who is it for?").
 _RARELY_LAST = {
@@ -47,12 +46,27 @@ _RARELY_LAST = {
         "will would should what which who when where how that this these those i we they he she it's not so"
     ),
     "de": _words(
-        "von zu in auf an für mit aus bei nach über ist sind war hat kann wird was wer wie wo die das"
+        "ein eine einen einem einer von zu in auf an für mit aus bei nach über ist sind war hat kann wird "
+        "was wer wie wo die das"
     ),
-    "fr": _words("de à en dans sur pour avec par chez est sont qui où quand comment je nous vous il elle"),
-    "es": _words("de a en con por para sobre es son está qué quién cómo cuándo dónde yo"),
-    "it": _words("di a in con su per da è sono chi come quando dove io"),
+    "fr": _words(
+        "la un une de à en dans sur pour avec par chez est sont qui où quand comment je nous vous il elle"
+    ),
+    "es": _words("la un una de a en con por para sobre es son está qué quién cómo cuándo dónde yo"),
+    "it": _words("lo la un una di a in con su per da è sono chi come quando dove io"),
 }
+# A question that begins with what is asked for does not end with its verb: "Which planet is?"
+_ASKED_HALF = {
+    "en": re.compile(
+        r"(?:what|which|who|whose|where|when|why|how)\b.* (?:is|are|was|were|does|did|plus|minus)\?",
+        re.IGNORECASE,
+    ),
+    "de": re.compile(
+        r"(?:was|welche[rsmn]?|wer|wo|wann|wie)\b.* (?:ist|sind|war|plus|minus)\?", re.IGNORECASE
+    ),
+}
+# What is asked about, and no verb yet: "How many legs?"
+_VERBLESS = {"en": re.compile(r"(?:what|which|whose|how (?:many|much))(?: [^\W\d_]+)?\?", re.IGNORECASE)}
 
 
 def reads_as(transcript: str, language: str) -> Reading:
@@ -64,7 +78,13 @@ def reads_as(transcript: str, language: str) -> Reading:
     word = found[1].casefold() if found else ""
     if word in _NEVER_LAST.get(language, ()):
         return Reading.UNFINISHED
+    if (half := _ASKED_HALF.get(language)) and half.fullmatch(text):
+        return Reading.UNFINISHED
+    if (verbless := _VERBLESS.get(language)) and verbless.fullmatch(text):
+        return Reading.UNCLEAR
     rare = word in _RARELY_LAST.get(language, ())
+    if _NUMBER.search(text):
+        return Reading.UNCLEAR  # more digits may follow
     if _STOPS.search(text):
         return Reading.UNCLEAR if rare else Reading.FINISHED
     return Reading.UNFINISHED if rare else Reading.UNCLEAR

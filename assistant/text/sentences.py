@@ -225,6 +225,8 @@ class SentenceSplitter:
 
     def _is_numbering(self) -> bool:
         """Whether the last word, a number, stands where the number of a list item does."""
+        if self._began_lower is not None:
+            return False  # a clause of its sentence stands before it
         before = [word for _, word in self._words if _LETTER_OR_DIGIT.search(word)][:-1]
         return not before or before[-1].endswith(":")
 

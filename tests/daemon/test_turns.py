@@ -189,7 +189,7 @@ def test_the_whole_spoken_turn_in_order(room: Room) -> None:
                 Publish(Spoken(1, 0, 0, 1.0)),
                 Publish(TurnFinished(1, 100.0, "answered")),
                 Notify("vad", TurnFinished(1, 100.0, "answered")),
-                Enqueue("llm", Prefill((Exchange("Why?", "Because."),))),
+                Enqueue("llm", Prefill((Exchange("Why?", "Because."),), "", 1)),
             ],
         ),
     ]
@@ -304,13 +304,21 @@ def test_what_was_said_is_read_when_nobody_asks(room: Room) -> None:
     room.is_heard(0)
     assert room.work(Prefill) == []  # a question is being answered
     room.answers("So.", turn=3)
-    assert room.work(Prefill) == [Prefill((Exchange("And?", "So. "),))]
+    assert room.work(Prefill) == [Prefill((Exchange("And?", "So. "),), "", 1)]
     room.note(room.turns.client_left(7))
-    assert room.work(Prefill) == [Prefill((Exchange("Why?", "Because."),))]
+    assert room.actions == [
+        CancelWork(0, 1),
+        Enqueue("llm", Prefill((Exchange("Why?", "Because."),), "", 2)),
+    ]
     room.note(room.turns.client_left(8))
     assert room.actions == []  # it had not asked anything
+    room.note(room.turns.stage_left("llm", room.now_s))
+    room.asks(8, Ask("Now?"))
+    assert room.work(Question) == [Question(4, 0, "Now?")]
+    room.answers("Yes.", turn=4)
+    assert room.work(Prefill) == []  # there is no worker that could
     room.note(room.turns.stage_ready("llm", room.now_s))
-    assert room.work(Prefill) == [Prefill((Exchange("Why?", "Because."),))]
+    assert room.work(Prefill) == [Prefill((Exchange("Why?", "Because."),), "", 3)]
     assert room.turns.again(room.work(Prefill)[0]) is None
 
 
@@ -319,11 +327,11 @@ def test_the_language_model_reads_how_the_question_begins(room: Room) -> None:
     room.starts()
     assert room.fact("vad", so_far) == [Enqueue("stt", so_far)]
     begun = msgspec.structs.replace(transcript(text="What is the cap"), so_far=True)
-    assert room.fact("stt", begun) == [Enqueue("llm", Prefill((), "What is the"))]
+    assert room.fact("stt", begun) == [Enqueue("llm", Prefill((), "What is the", 1))]
     assert room.fact("stt", msgspec.structs.replace(begun, text="What")) == []
     room.pauses()
     room.is_understood(text="What is the moon?")
-    assert room.work(Question) == [Question(1, 0, "What is the moon?")]
+    assert room.actions == [CancelWork(0, 1), Enqueue("llm", Question(1, 0, "What is the moon?"), TTL_S)]
     assert room.fact("stt", begun) == [], "the whole is known already"
     room.resumes()
     room.fact("vad", msgspec.structs.replace(so_far, revision=1))
@@ -336,6 +344,39 @@ def test_the_language_model_reads_how_the_question_begins(room: Room) -> None:
         SpeechResumed,
         TurnEnded,
     ]
+
+
+def test_one_beginning_is_read_at_a_time_and_only_while_nothing_else_is(room: Room) -> None:
+    so_far = msgspec.structs.replace(utterance(), so_far=True)
+    begun = msgspec.structs.replace(transcript(text="What is the cap"), so_far=True)
+    read = [Enqueue("stt", so_far)]
+    room.starts()
+    assert room.fact("vad", so_far) == read
+    assert room.fact("vad", so_far) == [], "one is being read"
+    room.fact("stt", begun)
+    assert room.fact("vad", so_far) == read
+    room.fact("stt", Failure("stt", 1, 0, "A defect."))
+    assert not room.turns.turns()[0].failure, "the whole may yet be read"
+    assert room.fact("vad", so_far) == read
+    room.note(room.turns.stage_left("stt", room.now_s))
+    assert room.fact("vad", so_far) == [], "nobody could"
+    room.note(room.turns.stage_ready("stt", room.now_s))
+    room.asks(7, Recognise(PCM, 16_000, 100))
+    assert room.fact("vad", so_far) == [], "a client waits"
+    room.fact("stt", transcript(3, text="Words."))
+    assert room.fact("vad", so_far) == read
+    room.pauses()
+    assert room.fact("vad", so_far) == [], "the whole is to be read"
+
+
+def test_prefilling_that_is_over_needs_no_cancelling(room: Room) -> None:
+    room.speaks()
+    room.answers("Because.")
+    room.is_heard(0)
+    assert len(room.work(Prefill)) == 1
+    room.fact("llm", Worked("llm", 0, 1, 1.0, 2.0, 2.0))
+    room.asks(7, Ask("And?"))
+    assert room.actions == [Tell(7, TurnAccepted(3)), Enqueue("llm", Question(3, 0, "And?"))]
 
 
 def test_nobody_waits_for_what_was_said_so_far(room: Room) -> None:
@@ -948,7 +989,7 @@ def test_a_typed_question(room: Room) -> None:
     assert room.fact("llm", token) == [Tell(7, token)]
     talk = (Exchange("Why?", "Because."),)
     finished = Tell(7, TurnFinished(2, 100.0, "answered"))
-    assert room.fact("llm", last) == [Tell(7, last), finished, Enqueue("llm", Prefill(talk))]
+    assert room.fact("llm", last) == [Tell(7, last), finished, Enqueue("llm", Prefill(talk, "", 1))]
     room.asks(7, Ask("And?"))
     assert room.work(Question) == [Question(3, 0, "And?", talk)]
     room.asks(8, Ask("And?"))
@@ -1006,7 +1047,6 @@ def test_a_client_stops_its_own_turn_and_no_other(room: Room) -> None:
     assert room.actions == [
         CancelWork(2, EVERY_REVISION),
         Tell(7, TurnFinished(2, 100.0, "cancelled")),
-        Enqueue("llm", Prefill((Exchange("Why?", "One two. ", cut_off=True),))),
     ]
     assert room.turns.histories.of(7) == (Exchange("Why?", "One two. ", cut_off=True),)
     assert room.asks(7, StopTurn(2)) == []

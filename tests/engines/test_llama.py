@@ -238,6 +238,7 @@ def test_an_answer_that_had_reached_max_tokens_stays_ended(make: Callable[..., L
 
 
 def test_only_what_is_new_is_read(chat: LlamaEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat._model._forget_behind(0)
     chat.warm()
     system = len(chat._model.evaluated)
     assert system > 20

@@ -510,6 +510,8 @@ def test_the_turning_of_the_loop_is_felt(hub: Hub) -> None:
     assert beats == ["beat"]
     worker.cancelled(1, 0)
     assert beats == ["beat"] * 2
+    assert not worker.is_stale(1, 0)
+    assert beats == ["beat"] * 2, "a thread beside the work loop shows nothing of its life"
     offer(hub, question(1))
     next_of(worker).done()
     while worker.receive(0.3) is not None:

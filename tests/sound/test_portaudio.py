@@ -78,7 +78,7 @@ while not (len(frames) > 10 and frames[-10:] == [bytes(640)] * 10 and any(map(an
     assert frame and len(frame) == 640
     frames.append(frame)
 assert microphone.position == 320 * len(frames)
-assert microphone.read(0) is None
+assert microphone.read(0) in (None, bytes(640))
 microphone.close()
 open(sys.argv[1], "wb").write(b"".join(frames))
 print("closed", flush=True)

@@ -128,7 +128,9 @@ def test_a_question_too_long_is_refused_in_a_sentence(desk: Desk) -> None:
 
 def test_the_conversation_so_far_is_read_and_nothing_said(desk: Desk) -> None:
     history = (Exchange("My name is Anna.", "Nice to meet you, Anna."),)
-    assert desk.daemon.have_done("llm", desk.stage, desk.link, Prefill(history)) == []
+    (worked,) = desk.daemon.have_done("llm", desk.stage, desk.link, Prefill(history, "", 1))
+    assert isinstance(worked, Worked)
+    assert (worked.stage, worked.turn, worked.revision) == ("llm", 0, 1)
     desk.turn += 1
     question = Question(desk.turn, 0, "What is my name?", history)
     assert text_of(desk.daemon.have_done("llm", desk.stage, desk.link, question)) == "Your name is Anna."

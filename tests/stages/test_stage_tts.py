@@ -189,13 +189,13 @@ def test_a_sentence_waits_for_the_end_of_its_turn_and_revision(
 ) -> None:
     studio = open_studio(speed=4.0)
     looks: Counter[int] = Counter()
-    cancelled = studio.link.cancelled
+    cancelled = studio.link.is_stale
 
     def look(turn: int, revision: int) -> bool:
         looks[revision] += 1
         return cancelled(turn, revision)
 
-    monkeypatch.setattr(studio.link, "cancelled", look)
+    monkeypatch.setattr(studio.link, "is_stale", look)
     studio.end_turn(1, 9)
     studio.end_turn(3, 9)
     studio.give(Sentence(2, 0, 0, BERLIN, last=True), Sentence(2, 2, 0, BERLIN, last=True))

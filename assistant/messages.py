@@ -140,7 +140,8 @@ class Transcript(Message, frozen=True):
 class Question(Message, frozen=True):
     """A question to answer.  `answer_so_far` holds what an earlier, killed worker already said of the answer:
 
-    the answer goes on behind it, and sentences before `next_sentence` are not sent again.
+    the answer goes on behind it, and sentences before `next_sentence` are not sent again.  With `hurry` the
+    first sentence is sent clause by clause, as the model writes faster than the voice speaks.
     """
 
     turn: int
@@ -149,6 +150,7 @@ class Question(Message, frozen=True):
     history: tuple[Exchange, ...] = ()
     answer_so_far: str = ""
     next_sentence: int = 0
+    hurry: bool = True
 
 
 class Prefill(Message, frozen=True):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 
+import msgspec
+
 from assistant.config import Config
 from assistant.daemon.history import ROOM, Histories
 from assistant.daemon.speculation import Speculation
@@ -47,6 +49,12 @@ SENTENCES_AHEAD = 3
 
 EVERY_REVISION = 2**31
 
+HURRY_TOKENS_PER_S = 8.0
+"""Speech takes four tokens a second; a model twice as fast leaves no silence behind a clause."""
+
+FEWEST_TOKENS = 5
+"""Of an answer, to tell from it how fast the model writes."""
+
 KEPT_TURNS = 10
 """Turns that are over and whose times are remembered, for who looks at the daemon's status."""
 
@@ -67,6 +75,7 @@ class Answers:
         self._away: set[Stage] = set()  # stages whose worker died, and whose next one is not ready
         self._prefills = 0
         self._is_prefilling = False
+        self._hurry = True
         self._actions: list[Action] = []
         self._now_s = 0.0
 
@@ -108,6 +117,7 @@ class Answers:
     def _token(self, turn: Turn, message: Token) -> None:
         if message.revision == turn.revision and not turn.complete:
             turn.answer += message.text
+            turn.tokens += 1
             self._event(turn, message)
 
     def _sentence(self, turn: Turn, message: Sentence) -> None:
@@ -162,6 +172,12 @@ class Answers:
         if message.revision == turn.revision and turn.reading is Reading.FINISHED:
             self._wait_for_more(turn)
 
+    def _worked(self, turn: Turn, message: Worked) -> None:
+        writing_s = message.ended_s - message.first_s
+        if message.stage == "llm" and message.revision == turn.revision and turn.tokens >= FEWEST_TOKENS:
+            self._hurry = turn.tokens >= HURRY_TOKENS_PER_S * writing_s
+        self._seen(turn, message)
+
     def _seen(self, turn: Turn, message: Worked | Gap) -> None:
         """What only watchers care for; of a stale revision, too: that is work done for nothing."""
         if turn.client == ROOM:
@@ -186,9 +202,8 @@ class Answers:
                 )
                 return
             turn.asked = True
-            self._ask_model(
-                Question(turn.number, turn.revision, turn.text, self.histories.of(ROOM)), self._ttl_s
-            )
+            question = Question(turn.number, turn.revision, turn.text, self.histories.of(ROOM))
+            self._ask_model(msgspec.structs.replace(question, hurry=self._hurry), self._ttl_s)
         self._offer(turn)
 
     def _offer(self, turn: Turn) -> None:

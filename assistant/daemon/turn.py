@@ -43,6 +43,7 @@ class Turn:
     reading: Reading = Reading.UNCLEAR
     asked: bool = False
     answer: str = ""
+    tokens: int = 0
     sentences: list[str] = field(default_factory=list)
     complete: bool = False
     offered: int = 0
@@ -86,7 +87,7 @@ class Turn:
         """Back to the question: what was made of it is stale."""
         self.text, self.has_transcript, self.asked, self.paused, self.failure = "", False, False, False, ""
         self.reading, self.is_read = Reading.UNCLEAR, False
-        self.answer, self.sentences, self.complete = "", [], False
+        self.answer, self.tokens, self.sentences, self.complete = "", 0, [], False
         self.offered, self.finished_sentences, self.fraction = 0, 0, 0.0
         self.mute, self.held = False, []
 

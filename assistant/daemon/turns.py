@@ -411,5 +411,5 @@ _HANDLERS: dict[type[AnyMessage], Callable[[Turns, Turn, Any], None]] = {
     SoundReady: Turns._sound_ready,
     Gap: Turns._seen,
     Spoken: Turns._spoken,
-    Worked: Turns._seen,
+    Worked: Turns._worked,
 }

@@ -45,7 +45,7 @@ class LlmStage:
             return self._link.cancelled(turn, revision)
 
         began_s = first_s = time.monotonic()
-        splitter = SentenceSplitter(hurry=True)
+        splitter = SentenceSplitter(hurry=question.hurry)
         ready = splitter.feed(question.answer_so_far)
         index = 0
         for piece in self._engine.answer(question.text, question.history, question.answer_so_far, cancelled):

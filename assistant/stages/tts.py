@@ -41,6 +41,11 @@ CHARS_PER_S = 15
 """How fast a voice is taken to speak while a sentence is not whole: about 170 words a minute."""
 
 
+SPOKEN_AS_MADE = 0.45
+"""Seconds of work for one of sound, up to which a sentence is heard while it is made: its second chunk, twice
+as long as the first, has to be there when that has been heard.  A slower voice makes a sentence whole."""
+
+
 class TtsStage:
     """Owns the speaker.  A sentence is acknowledged when it has been heard."""
 
@@ -52,6 +57,8 @@ class TtsStage:
         self._released: dict[int, int] = {}
         self._first_s = 0.0
         """When there was some sound of the sentence at hand; 0 before."""
+        self._work_share = 0.0
+        """Of the last sentence: seconds of work for one of sound."""
         self._engine = PiperEngine(locate("tts", config.tts.model, models_folder(config)).path, config.tts)
         self._engine.warm()
         self._player = Player(config.audio.speaker, self._engine.rate_hz)
@@ -83,11 +90,14 @@ class TtsStage:
             pcm = _joined(pieces)
             heard = int(len(pcm) * sentence.heard_fraction)
             pieces = iter([pcm[heard:]])
+        elif self._work_share > SPOKEN_AS_MADE:
+            pieces = _at_once(pieces)
         sound = Sound(self._expected(sentence), heard)
         clip = SpokenSentence(self._link, self._released, delivery, sentence, sound)
         self._player.play(clip)  # before there is any sound: the speaker may have to be opened
         is_told = sentence.index > 0
         whole = False
+        began_s = time.monotonic()
         try:
             for piece in pieces:
                 sound.add(piece)
@@ -98,6 +108,7 @@ class TtsStage:
         finally:
             clip.failed = not whole
             sound.end()
+        self._work_share = (time.monotonic() - began_s) * self._engine.rate_hz / max(sound.total, 1)
 
     def _pieces(self, sentence: Sentence, pieces: Iterator[Int16]) -> Iterator[Int16]:
         """The sound of the sentence as it is made, while it is wanted."""
@@ -121,6 +132,10 @@ class TtsStage:
                 del self._released[next(iter(self._released))]
         elif isinstance(message, PlayEarcon) and message.name in self._earcons:
             self._player.play(PlayedEarcon(self._link, message.name, self._earcons[message.name]))
+
+
+def _at_once(pieces: Iterator[Int16]) -> Iterator[Int16]:
+    yield _joined(pieces)
 
 
 def _joined(pieces: Iterator[Int16]) -> Int16:

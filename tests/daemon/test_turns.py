@@ -369,6 +369,29 @@ def test_one_beginning_is_read_at_a_time_and_only_while_nothing_else_is(room: Ro
     assert room.fact("vad", so_far) == [], "the whole is to be read"
 
 
+@pytest.mark.parametrize(("took_s", "hurry"), [(0.5, True), (2.0, False)])
+def test_a_slow_model_is_not_asked_to_hurry(room: Room, took_s: float, hurry: bool) -> None:
+    room.speaks()
+    for _ in range(8):
+        room.fact("llm", Token(1, 0, "word ", room.now_s))
+    room.fact("llm", Worked("llm", 1, 0, 1.0, 2.0, 2.0 + took_s))
+    room.answers("Because.")
+    room.is_heard(0)
+    room.speaks(2)
+    room.starts(3)
+    room.pauses(3)
+    room.is_understood(3)
+    asked = [q for q in room.work(Question) if isinstance(q, Question)]
+    room.note(room.turns.stage_left("llm", room.now_s))
+    room.answers("So.", turn=2)
+    room.is_heard(0, turn=2)
+    asked += [q for q in room.work(Question) if isinstance(q, Question)]
+    assert [q.hurry for q in asked] == [hurry]
+    again = room.turns.again(asked[0])
+    assert isinstance(again, Question)
+    assert again.hurry is hurry, "a successor cuts the answer at the same places"
+
+
 def test_prefilling_that_is_over_needs_no_cancelling(room: Room) -> None:
     room.speaks()
     room.answers("Because.")

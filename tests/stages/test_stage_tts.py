@@ -14,7 +14,7 @@ import soundfile
 from stage_hub import CONFIG, PATIENCE_S, Int16, SocketDaemon, posted, silence, until
 
 from assistant.audio.card import SoundCard
-from assistant.audio.clip import AUDIBLE, without_silent_start
+from assistant.audio.clip import AUDIBLE, Sound, without_silent_start
 from assistant.audio.earcons import duration_ms, earcon
 from assistant.audio.formats import RATE_HZ
 from assistant.config import Audio, Sounds
@@ -398,6 +398,27 @@ def test_a_sentence_that_cannot_be_made_to_its_end_falls_silent(open_studio: Ope
     assert 1.0 not in spoken(studio, 0)
     assert spoken(studio, 5)[-1] == 1.0
     assert [worked.turn for worked in posted(studio.daemon, Worked)] == [2]
+
+
+@pytest.mark.parametrize(("work_share", "pieces"), [(0.1, 3), (0.9, 1)])
+def test_a_slow_voice_makes_a_sentence_whole_before_it_is_heard(
+    open_studio: Open, monkeypatch: pytest.MonkeyPatch, work_share: float, pieces: int
+) -> None:
+    studio = open_studio()
+    added: list[int] = []
+    add = Sound.add
+
+    def noted(sound: Sound, pcm: Int16) -> None:
+        added.append(len(pcm))
+        add(sound, pcm)
+
+    monkeypatch.setattr(Sound, "add", noted)
+    monkeypatch.setattr(studio.stage._engine, "speak", lambda _text: iter([np.ones(4000, np.int16)] * 3))
+    studio.stage._work_share = work_share
+    studio.go_on(studio.begin(Sentence(1, 0, 1, "Some words.", last=True)))
+    studio.daemon.notify("tts", Cancel(1, 0))
+    studio.until_all_is_done()
+    assert added == [12_000 // pieces] * pieces
 
 
 def test_a_sentence_cancelled_in_the_middle_is_not_made_to_its_end(

@@ -9,8 +9,8 @@ from typing import Literal
 def threads(kind: Literal["stt", "llm", "tts"], cores: int | None = None) -> int:
     """For a board with `cores`; None: as many as this process may use.
 
-    The recogniser works while nothing else does, and gains little beyond four; so does the language model
-    until its first sentence (`beside_the_voice`).  The voice is made while the model goes on.
+    The recogniser works while nothing else does, and gains little beyond four.  The language model has the
+    board to itself until its first sentence (`beside_the_voice`).  The voice is made while it goes on.
     """
     cores = cores or len(os.sched_getaffinity(0))
     if kind == "stt":

@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 
-import msgspec
-
 from assistant.config import Config
 from assistant.daemon.history import ROOM, Histories
 from assistant.daemon.speculation import Speculation
@@ -92,7 +90,7 @@ class Answers:
             turn.has_transcript = True
             turn.reading = reads_as(turn.text, message.language)
             if turn.reading is Reading.UNFINISHED:
-                self._wait_for_more(turn)
+                self._tell_hangover(turn)
             self._event(turn, message)
             if turn.text:
                 self._advance()
@@ -161,7 +159,7 @@ class Answers:
             self._offer(turn)
             self._finish_if_heard(turn)
 
-    def _wait_for_more(self, turn: Turn) -> None:
+    def _tell_hangover(self, turn: Turn) -> None:
         """Tell vad how long a silence makes the end of what was said."""
         if turn.kind is Kind.SPEECH and not turn.ended:
             wanted_ms = hangover_ms(turn.reading, self._hangover_ms)
@@ -170,7 +168,7 @@ class Answers:
     def _sound_ready(self, turn: Turn, message: SoundReady) -> None:
         """A whole sentence may end sooner, but not before there is an answer: until then, go on listening."""
         if message.revision == turn.revision and turn.reading is Reading.FINISHED:
-            self._wait_for_more(turn)
+            self._tell_hangover(turn)
 
     def _worked(self, turn: Turn, message: Worked) -> None:
         writing_s = message.ended_s - message.first_s
@@ -202,8 +200,9 @@ class Answers:
                 )
                 return
             turn.asked = True
-            question = Question(turn.number, turn.revision, turn.text, self.histories.of(ROOM))
-            self._ask_model(msgspec.structs.replace(question, hurry=self._hurry), self._ttl_s)
+            history = self.histories.of(ROOM)
+            question = Question(turn.number, turn.revision, turn.text, history, hurry=self._hurry)
+            self._ask_model(question, self._ttl_s)
         self._offer(turn)
 
     def _offer(self, turn: Turn) -> None:

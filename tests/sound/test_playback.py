@@ -170,7 +170,7 @@ def test_a_growing_clip_can_be_cancelled(studio: Studio) -> None:
         clip = Heard()
         clip.sound.add(pcm)
         studio.player.play(clip)
-        until(lambda clip=clip, pcm=pcm: len(clip.started_at_s) == bool(len(pcm)))  # type: ignore[misc]
+        until(lambda clip=clip, pcm=pcm: len(clip.started_at_s) == bool(len(pcm)))  # type: ignore[misc] # mypy does not infer a lambda's defaults
         clip.may = Verdict.DROP
         assert clip.over.wait(5)
         assert clip.reasons == [""]

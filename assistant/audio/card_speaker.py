@@ -1,7 +1,7 @@
 """The speaker of a virtual sound card: a clock that writes WAV, sound where a worker has sent some and
 silence else.
 
-Sample p belongs to the moment start + p / (rate * speed) and is written then, in blocks of 10 ms.
+Sample p belongs to the moment start + p / (rate * speed) and is written then, in blocks of 5 ms.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from assistant.audio.pipes import PipeWriter, open_writer
 from assistant.audio.wav import RawWriter, WavStreamWriter
 from assistant.errors import AudioError
 
-BLOCKS_PER_S = 100
+BLOCKS_PER_S = 200
 
 
 class CardSpeakerSide:

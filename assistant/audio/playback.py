@@ -82,11 +82,16 @@ class Player:
         self._answer: tuple[tuple[int, int], float] | None = None
         """The last one heard, and when its last sample was."""
         self._pause = threading.Event()  # never set: a sleep that needs no clock of its own
+        self._news = threading.Event()
         threading.Thread(target=self._run, name="player", daemon=True).start()
 
     def play(self, clip: Clip) -> None:
         """Play `clip` behind those before it; one that does not wait is dropped if there is any other."""
         self._clips.put(clip)
+
+    def look(self) -> None:
+        """The verdict on a clip may have changed."""
+        self._news.set()
 
     def _run(self) -> None:
         while True:
@@ -109,7 +114,8 @@ class Player:
                 self._open(busy_within_s=0)
         while (verdict := clip.verdict()) is Verdict.WAIT:
             self._look_while_waiting()
-            self._pause.wait(LOOK_S)
+            self._news.wait(LOOK_S)
+            self._news.clear()
         if verdict is Verdict.DROP or not (clip.waits or (not self._air and self._clips.empty())):
             clip.dropped("")
             return

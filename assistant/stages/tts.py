@@ -130,6 +130,7 @@ class TtsStage:
             self._released[message.turn] = message.revision
             while len(self._released) > 64:  # turns that old have long been heard
                 del self._released[next(iter(self._released))]
+            self._player.look()
         elif isinstance(message, PlayEarcon) and message.name in self._earcons:
             self._player.play(PlayedEarcon(self._link, message.name, self._earcons[message.name]))
 

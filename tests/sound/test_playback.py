@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
+from assistant.audio import playback
 from assistant.audio.card import SoundCard
 from assistant.audio.card_link import CARD_PREFIX, Door
 from assistant.audio.card_speaker import CardSpeakerSide
@@ -41,6 +42,7 @@ class Heard:
         self.waits = waits
         self.answer = answer
         self.may = Verdict.PLAY
+        self.asked = 0
         self.started_at_s: list[float] = []
         self.fractions: list[float] = []
         self.gaps_ms: list[int] = []
@@ -48,6 +50,7 @@ class Heard:
         self.over = threading.Event()
 
     def verdict(self) -> Verdict:
+        self.asked += 1
         return self.may
 
     def started(self, at_s: float) -> None:
@@ -224,6 +227,21 @@ def test_a_clip_waits_until_it_may_be_heard(studio: Studio) -> None:
     clip.may = Verdict.PLAY
     assert clip.over.wait(5)
     assert len(studio.recorded()) == len(tone(0.1))
+
+
+def test_a_clip_that_may_be_heard_now_is_not_looked_for(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever releases it says so: to look now and then would cost half the time in between."""
+    monkeypatch.setattr(playback, "LOOK_S", 60.0)
+    clip = Heard(tone(0.1))
+    clip.may = Verdict.WAIT
+    studio.player.play(clip)
+    until(lambda: clip.asked >= 2)  # the player waits now
+    monkeypatch.undo()
+    clip.may = Verdict.PLAY
+    studio.player.look()
+    assert clip.over.wait(5)
 
 
 def test_a_clip_that_does_not_wait_is_heard_at_once_or_not_at_all(studio: Studio) -> None:

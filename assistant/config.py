@@ -27,6 +27,9 @@ SOUNDS_FOLDER = CHECKOUT / "sounds"
 BOOT_PLACES = (Path("/boot/firmware/assistant.toml"), Path("/boot/assistant.toml"))
 """On the partition of the card that every PC can read: of Raspberry Pi OS since Debian 12, and before."""
 
+REPLACED = {"audio.half_duplex": 'use audio.barge_in: "off" is what true was, "voice" what false was'}
+"""Keys of earlier versions, and what to do instead."""
+
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=60_000)]
 Threads = Annotated[int, msgspec.Meta(ge=0, le=64)]
 Prefer = Literal["speed", "balanced", "quality"]
@@ -39,8 +42,18 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Audio(Section, frozen=True):
     microphone: str = "auto"
+    channel: Annotated[int, msgspec.Meta(ge=0, le=8)] = 0
+    auto_gain: bool = True
     speaker: str = "auto"
-    half_duplex: bool = True
+    barge_in: Literal["off", "word", "voice"] = "off"
+
+
+class Wake(Section, frozen=True):
+    mode: Literal["open", "word", "phrase", "button"] = "open"
+    word: Literal["okay_nabu", "hey_jarvis", "hey_mycroft", "alexa"] = "okay_nabu"
+    phrase: str = "computer"
+    follow_up_s: Annotated[int, msgspec.Meta(ge=0, le=120)] = 8
+    button_gpio: Annotated[int, msgspec.Meta(ge=-1, le=27)] = -1
 
 
 class Vad(Section, frozen=True):
@@ -56,6 +69,7 @@ class Stt(Section, frozen=True):
     model: str = "auto"
     language: Annotated[str, msgspec.Meta(pattern="^[a-z]{2,3}$")] = "en"
     beam_size: Annotated[int, msgspec.Meta(ge=1, le=10)] = 5
+    confirm: bool = False
     threads: Threads = 0
 
 
@@ -86,6 +100,7 @@ class Tts(Section, frozen=True):
 
 class Sounds(Section, frozen=True):
     earcons: bool = True
+    volume: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
     faults: bool = True
 
 
@@ -111,6 +126,7 @@ class Config(Section, frozen=True):
     """All of config.toml."""
 
     audio: Audio = Audio()
+    wake: Wake = Wake()
     vad: Vad = Vad()
     stt: Stt = Stt()
     llm: Llm = Llm()
@@ -307,6 +323,8 @@ def _refuse_nul(document: dict[str, Any], path: Path) -> None:
 
 
 def _unknown(path: Path, name: str, known: list[str]) -> str:
+    if name in REPLACED:
+        return f"{path}: there is no {name} any more; {REPLACED[name]}."
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
     return f"{path}: there is no {name}; {hint}"

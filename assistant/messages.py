@@ -99,6 +99,20 @@ class Hangover(Message, frozen=True):
     duration_ms: int
 
 
+class Woken(Message, frozen=True):
+    """Somebody called the assistant, until `at_s`: from now on it listens for a question."""
+
+    by: Literal["word", "phrase", "button"]
+    at_s: float
+
+
+class Interrupted(Message, frozen=True):
+    """Somebody broke in on the answer of `turn`, the one in the air, at `at_s`: the rest is not wanted."""
+
+    turn: int
+    at_s: float
+
+
 class MicrophoneEnded(Message, frozen=True):
     """A recorded microphone has no more sound."""
 
@@ -243,6 +257,21 @@ class PlayEarcon(Message, frozen=True):
     name: Earcon
 
 
+class Played(Message, frozen=True):
+    """To vad: what the speaker plays, from `at_s` on, so that its echo can be told from people."""
+
+    pcm: bytes
+    rate_hz: int
+    at_s: float
+
+
+class Volume(Message, frozen=True):
+    """To tts, and to clients: how loud answers and earcons are, each from 0 to 1."""
+
+    answers: float
+    earcons: float
+
+
 class EarconStarted(Message, frozen=True):
     """An earcon's first audible sample was played; vad is not to hear it."""
 
@@ -342,6 +371,28 @@ class StopTurn(Message, frozen=True):
     """The client no longer wants the rest of its turn."""
 
     turn: int
+
+
+class SetVolume(Message, frozen=True):
+    """Make answers or earcons so loud, from 0 to 1; None leaves one as it is.  The client gets a `Volume`."""
+
+    answers: float | None = None
+    earcons: float | None = None
+
+
+class SetMute(Message, frozen=True):
+    """Listen to nothing (or again); None is the other of the two.  Also from vad, when its button is held.
+
+    The client is told what is (`Muted`).
+    """
+
+    muted: bool | None = None
+
+
+class Muted(Message, frozen=True):
+    """To vad, and to clients: whether the microphone is to be heard."""
+
+    muted: bool
 
 
 class StatusWanted(Message, frozen=True):
@@ -449,6 +500,8 @@ AnyMessage = (
     | TurnEnded
     | SpeechDropped
     | Hangover
+    | Woken
+    | Interrupted
     | MicrophoneEnded
     | MicrophoneLevel
     | Transcript
@@ -462,6 +515,8 @@ AnyMessage = (
     | Gap
     | Speech
     | PlayEarcon
+    | Played
+    | Volume
     | EarconStarted
     | Failure
     | Worked
@@ -473,6 +528,9 @@ AnyMessage = (
     | Recognise
     | ForgetConversation
     | StopTurn
+    | SetVolume
+    | SetMute
+    | Muted
     | StatusWanted
     | TurnAccepted
     | StageState

@@ -211,12 +211,12 @@ def test_a_file_that_is_named_stands_alone(board: Places) -> None:
 def test_one_file_goes_before_another_key_by_key(board: Places) -> None:
     board.write(
         system="[llm]\nseed = 1\ntop_k = 10\n[tts]\nspeed = 1.5\n[log]\nwords = true\n",
-        boot="[llm]\nseed = 2\ntemperature = 1\n[tts]\n[audio]\nhalf_duplex = false\n",
+        boot="[llm]\nseed = 2\ntemperature = 1\n[tts]\n[audio]\nauto_gain = false\n",
     )
     config = load()
     assert config.llm == configuration.Llm(seed=2, top_k=10, temperature=1.0)
     assert config.tts.speed == 1.5
-    assert (config.log.words, config.audio.half_duplex) == (True, False)
+    assert (config.log.words, config.audio.auto_gain) == (True, False)
 
 
 def test_a_default_that_is_written_is_meant(board: Places) -> None:
@@ -310,9 +310,14 @@ def test_each_key_has_the_value_of_the_last_file_that_has_it(
         ("[lllm]\n", "there is no lllm; did you mean llm?"),
         (
             "[zzzz]\n",
-            "there is no zzzz; there are audio, vad, stt, llm, tts, sounds, plan, models, daemon, log.",
+            "there is no zzzz; there are audio, wake, vad, stt, llm, tts, sounds, plan, models, daemon, log.",
         ),
         ("[llm]\nmax_token = 3\n", "there is no llm.max_token; did you mean llm.max_tokens?"),
+        (
+            "[audio]\nhalf_duplex = true\n",
+            'there is no audio.half_duplex any more; use audio.barge_in: "off" is what true was, "voice" what'
+            " false was.",
+        ),
         ("[vad]\nhangover = 3\n", "there is no vad.hangover; did you mean vad.hangover_ms?"),
         ("[models]\n'' = 3\n", "there is no models.; did you mean models.folder?"),
         ("llm = 3\n", "llm is a section: write [llm] and its keys below."),
@@ -358,7 +363,7 @@ def test_each_key_has_the_value_of_the_last_file_that_has_it(
             "[stt]\nlanguage = 'English'\n",
             "stt.language = 'English' is impossible: it must be a language code such as",
         ),
-        ("[audio]\nhalf_duplex = 1\n", "audio.half_duplex = 1 is impossible: it must be true or false."),
+        ("[audio]\nauto_gain = 1\n", "audio.auto_gain = 1 is impossible: it must be true or false."),
         ("[log]\nlevel = 'loud'\n", 'it must be one of "debug", "error", "info", "warning".'),
         (
             "[llm]\nmax_tokens = 2048\n",

@@ -230,7 +230,7 @@ def test_without_room_for_speech_questions_are_typed(tmp_path: Path) -> None:
     microphone, speaker = tmp_path / "in.wav", tmp_path / "out.wav"
     soundfile.write(microphone, np.zeros(16_000 * 60, np.int16), 16_000)
     card = SoundCard(str(microphone), str(speaker), 22_050, 4.0, folder=tmp_path / "card")
-    audio = Audio(card.microphone_name, card.speaker_name, half_duplex=False)
+    audio = Audio(card.microphone_name, speaker=card.speaker_name)
     config = msgspec.structs.replace(CONFIG, audio=audio)
     voice: tuple[Stage, ...] = ("vad", "stt", "tts")
     with contextlib.closing(card), Chain(tmp_path, facts_of(*LLMS, voice=True), STAGES, config) as chain:
@@ -273,7 +273,10 @@ def test_when_the_voice_cannot_work_nobody_is_told_aloud(tmp_path: Path) -> None
     microphone = tmp_path / "in.wav"
     soundfile.write(microphone, np.zeros(16_000 * 60, np.int16), 16_000)
     card = SoundCard(str(microphone), "", 22_050, folder=tmp_path / "card")
-    audio, missing = Audio(card.microphone_name, card.speaker_name), Tts(model=str(tmp_path / "missing.onnx"))
+    audio, missing = (
+        Audio(card.microphone_name, speaker=card.speaker_name),
+        Tts(model=str(tmp_path / "missing.onnx")),
+    )
     config = msgspec.structs.replace(CONFIG, audio=audio, tts=missing)
     with contextlib.closing(card), Chain(tmp_path, facts_of(*LLMS, voice=True), STAGES, config) as chain:
         card.start()

@@ -50,7 +50,7 @@ def test_a_message_is_frozen_tagged_and_plain(kind: type[msgspec.Struct]) -> Non
 def test_units_are_in_the_names(kind: type[msgspec.Struct]) -> None:
     for field in msgspec.structs.fields(kind):
         if field.type in (float, float | None):
-            is_ratio = field.name in {"confidence", "fraction", "heard_fraction"}
+            is_ratio = field.name in {"confidence", "fraction", "heard_fraction", "answers", "earcons"}
             assert is_ratio or field.name.endswith(("_s", "_dbfs")), field.name
         if field.type is bytes:
             assert field.name == "pcm"

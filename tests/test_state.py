@@ -230,7 +230,7 @@ def test_no_content_is_too_strange(content: bytes) -> None:
 TEXT = st.text(max_size=30)
 CONFIGS = st.builds(
     Config,
-    audio=st.builds(Audio, microphone=TEXT, speaker=TEXT, half_duplex=st.booleans()),
+    audio=st.builds(Audio, microphone=TEXT, speaker=TEXT, auto_gain=st.booleans()),
     llm=st.builds(
         Llm,
         model=TEXT,

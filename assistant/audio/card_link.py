@@ -41,6 +41,11 @@ LARGEST_PACKET_BYTES = 65_536
 CONNECT_S = 5.0
 
 
+def is_card(name: str) -> bool:
+    """Whether the microphone or speaker `name` is a virtual card's."""
+    return name.startswith(CARD_PREFIX)
+
+
 def microphone_name(folder: Path) -> str:
     """What workers call the microphone of the card that has its sockets in `folder`."""
     return f"{CARD_PREFIX}{folder / MICROPHONE_SOCKET}"

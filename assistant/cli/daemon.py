@@ -141,7 +141,6 @@ def _on_card(config: Config, folder: Path) -> Config:
         config.audio,
         microphone=microphone_name(folder),
         speaker=speaker_name(folder),
-        half_duplex=False,  # a recording cannot hear the answer
     )
     return replace(config, audio=audio, sounds=replace(config.sounds, earcons=False))
 

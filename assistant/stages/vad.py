@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from assistant.audio import endpointing
+from assistant.audio.card_link import is_card
 from assistant.audio.formats import FRAME_SAMPLES, RATE_HZ
 from assistant.audio.level import LevelMeter
 from assistant.audio.microphone import Microphone, open_microphone
@@ -55,7 +56,8 @@ class VadStage:
     def __init__(self, link: Link) -> None:
         config = link.config
         self._link = link
-        self._half_duplex = config.audio.half_duplex
+        # a recording cannot hear the answer
+        self._half_duplex = config.audio.barge_in == "off" and not is_card(config.audio.microphone)
         self._voice = WebrtcVad(config.vad.aggressiveness)
         self._vad = config.vad
         self._endpointer = endpointing.Endpointer(config.vad)

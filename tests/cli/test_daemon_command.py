@@ -77,10 +77,10 @@ def test_with_a_mistake_the_last_good_ones_run(
 
 def test_a_mistake_on_the_boot_partition_too(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     file.write_text(GOOD_TEXT)
-    (file.parent / "assistant.toml").write_text("[audio]\nhalf_duplex = false\n")
+    (file.parent / "assistant.toml").write_text("[audio]\nauto_gain = false\n")
     config, faults = _of_appliance()
-    assert (config.llm.seed, config.audio.half_duplex, faults) == (7, False, ())
-    (file.parent / "assistant.toml").write_text("[audio]\nhalf_duplex = nein\n")
+    assert (config.llm.seed, config.audio.auto_gain, faults) == (7, False, ())
+    (file.parent / "assistant.toml").write_text("[audio]\nauto_gain = nein\n")
     assert _of_appliance() == (config, ("config",))
     assert "assistant.toml is not valid TOML" in caplog.text
 

@@ -117,7 +117,7 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Room:
 
     def furnish(microphone: Microphone, half_duplex: bool = False) -> Listening:
         monkeypatch.setattr(vad, "open_microphone", lambda *_: microphone)
-        return Listening(Config(audio=Audio(half_duplex=half_duplex)))
+        return Listening(Config(audio=Audio(microphone="auto" if half_duplex else "card:recording")))
 
     return furnish
 
@@ -485,7 +485,7 @@ def gone(error: AudioError) -> StageState:
 
 READY = StageState("vad", "ready")
 PULLED = gone(AudioError("The microphone went away."))
-ALONE = Config(audio=Audio(half_duplex=False))
+ALONE = Config()
 
 
 def states(listening: Listening) -> list[StageState]:
@@ -628,7 +628,7 @@ class Street:
     def __init__(self, folder: Path, sound: Int16, speed: float) -> None:
         soundfile.write(folder / "sound.wav", sound, RATE_HZ)
         self.card = SoundCard(str(folder / "sound.wav"), "", RATE_HZ, speed, folder=folder / "card")
-        audio = Audio(microphone=self.card.microphone_name, half_duplex=False)
+        audio = Audio(microphone=self.card.microphone_name)
         self._config = Config(audio=audio)
         self._open: list[Microphone] = []
 

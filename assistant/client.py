@@ -25,6 +25,7 @@ from assistant.messages import (
     AnyMessage,
     Ask,
     ForgetConversation,
+    Recognise,
     Say,
     Speech,
     Stage,
@@ -167,19 +168,21 @@ class Assistant:
 
         Raises `AnswerError` where `text` has nothing that can be spoken, `AudioError`, `DaemonError`.
         """
-        if not speakable(clean_question(text)):
-            raise AnswerError("There is nothing to say: the text has no words.")
         if file is None:
-            for _ in self._messages(Say(text, to_client=False)):
+            for _ in self._saying(text, to_client=False):
                 pass
             return
         import numpy as np
 
         from assistant.audio.files import write_wav
 
-        parts = [m for m in self._messages(Say(text, to_client=True)) if isinstance(m, Speech)]
+        parts = self.speech(text)
         pcm = np.concatenate([np.frombuffer(part.pcm, np.int16) for part in parts])
         write_wav(Path(file), pcm, parts[0].rate_hz)
+
+    def speech(self, text: str) -> list[Speech]:
+        """`text` as sound, a sentence each.  Raises `AnswerError`, `DaemonError`."""
+        return [message for message in self._saying(text, to_client=True) if isinstance(message, Speech)]
 
     def transcribe(self, file: Path | str) -> str:
         """The words in a recording: WAV, FLAC, MP3 or OGG of any rate and channels.  Raises `AudioError`."""
@@ -196,6 +199,12 @@ class Assistant:
                         sound.start_s, sound.end_s, message.text, message.language, message.confidence
                     )
 
+    def recognise(self, request: Recognise) -> str:
+        """The words in that sound; "" where there are none.  Raises `AnswerError`, `DaemonError`."""
+        return " ".join(
+            message.text for message in self._messages(request) if isinstance(message, Transcript)
+        )
+
     def close(self) -> None:
         """Detach; a daemon of one's own ends."""
         self._closed = True
@@ -210,6 +219,11 @@ class Assistant:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _saying(self, text: str, to_client: bool) -> Iterator[AnyMessage]:
+        if not speakable(clean_question(text)):
+            raise AnswerError("There is nothing to say: the text has no words.")
+        return self._messages(Say(text, to_client))
 
     def _messages(self, request: AnyMessage) -> Generator[AnyMessage, None, None]:
         """All messages of the turn that `request` becomes."""

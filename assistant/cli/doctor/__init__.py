@@ -23,6 +23,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bundle", type=Path, metavar="FILE", help="also write a .tar.gz for somebody who is to help"
     )
+    parser.add_argument(
+        "--sound",
+        action="store_true",
+        help="instead: play a chirp and a sentence, listen, and say what to change; with --json its figures",
+    )
     parser.epilog = (
         "Exit code 1 if there is a fault. The bundle holds no speech, no words, and no name of a person, "
         "computer or network; an existing file is not overwritten."
@@ -33,8 +38,16 @@ def run(words: argparse.Namespace) -> int:
     import json
     import os
 
+    from assistant.errors import AssistantError, ConfigError
+
+    if words.sound:
+        from assistant.cli.doctor import self_test
+
+        if words.full or words.bundle:
+            raise ConfigError("--sound goes without --full and --bundle; run them one after the other.")
+        return self_test.run(words)
+
     from assistant.cli.doctor.visit import Visit
-    from assistant.errors import AssistantError
 
     if words.bundle is not None and os.path.lexists(words.bundle):  # said before a minute of hashing
         raise AssistantError(f"{words.bundle} is there already; delete it, or give the bundle another name.")

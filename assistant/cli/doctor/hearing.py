@@ -1,0 +1,162 @@
+"""What `assistant doctor --sound` makes of what it measured: the words of the table, and one sentence."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from assistant.audio.chirp import Figures
+from assistant.audio.devices import Kind
+from assistant.cli.doctor.check import Check, State, plain
+
+CLIPPED_SHARE = 0.001
+"""Of the samples.  Single ones are not heard; from about here on the recogniser hears crackles."""
+QUIET_DBFS = -60.0
+"""An echo this soft has 32 steps of 16 bits; so have people, who speak no louder than the speaker plays."""
+NOISY_SNR_DB = 10.0
+"""Below, recognisers of this size lose words: they were taught with less noise."""
+NOISE_DBFS = -35.0
+"""As loud as somebody who speaks at a distance of two metres, with a usual gain."""
+HUM_SHARE, HUM_DBFS = 0.5, -60.0
+"""More than half of the noise, where that is more than a good sound card's own."""
+DC_SHARE = 0.03
+"""-30 dBFS: a constant as large as speech takes room from it, and passes for sound."""
+LOST_MS = 100.0
+"""A syllable."""
+LATE_MS = 300.0
+"""How long half duplex stays deaf after an answer, and what echo cancelling is measured with at most."""
+LOUD_ECHO_DB = 10.0
+"""Interruptions by voice are measured with echoes that are at least so much softer than what is played."""
+UNDERSTOOD_SHARE = 0.8
+"""Of the words: one of six may be wrong."""
+
+ALSAMIXER = "alsamixer, F4"
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What was measured.
+
+    `words` were said and `recognised` understood; `skipped` says why that was not tried, or is empty.
+    """
+
+    figures: Figures
+    lost_ms: float
+    words: str
+    recognised: str
+    skipped: str
+    barge_in: str
+
+
+def understood(facts: Facts) -> tuple[int, int]:
+    """How many words were recognised, in their order, of how many."""
+    said, heard = (re.findall(r"\w+", text.casefold()) for text in (facts.words, facts.recognised))
+    matches = difflib.SequenceMatcher(None, said, heard, autojunk=False).get_matching_blocks()
+    return sum(match.size for match in matches), len(said)
+
+
+def rows(facts: Facts) -> list[tuple[str, str]]:
+    """The table: what was measured, in words."""
+    figures, echo = facts.figures, facts.figures.echo
+    clipped = f"{figures.clipped_share:.1%} of the samples clip" if figures.clipped_share else "nothing clips"
+    hum = ", mostly mains hum" if _hums(figures) else ""
+    right, of = understood(facts)
+    softer = f"{abs(echo.loss_db):.0f} dB {'softer' if echo.loss_db >= 0 else 'louder'}" if echo else ""
+    return [
+        ("noise floor", f"{figures.noise_dbfs:.0f} dBFS{hum}"),
+        ("peak", f"{figures.peak_dbfs:.0f} dBFS, {clipped}; constant part {abs(figures.dc_share):.1%}"),
+        ("lost sound", f"{facts.lost_ms:.0f} ms"),
+        ("echo", f"after {echo.delay_ms:.0f} ms, {softer} than played" if echo else "not heard"),
+        ("level", f"{echo.level_dbfs:.0f} dBFS, {echo.snr_db:.0f} dB above the noise" if echo else "none"),
+        (
+            "words",
+            f"not tested: {facts.skipped}" if facts.skipped else f'{right} of {of}: "{facts.recognised}"',
+        ),
+    ]
+
+
+def verdict(facts: Facts) -> Check:
+    """The one thing to change first: what is worst, and what most of the rest may come from."""
+    figures, echo = facts.figures, facts.figures.echo
+
+    def found(state: State, what: str, mend: str) -> Check:
+        return plain("sound", state, what, mend)
+
+    if figures.is_dead:
+        mend = f"unmute it ({ALSAMIXER}, then M), or choose another (`assistant devices`)"
+        return found("fault", "The microphone gives no sound at all, not even noise", mend)
+    if echo is None:
+        mend = (
+            "turn the speaker on and up, see that both devices are the right ones (`assistant devices`), and "
+            "bring them nearer to each other"
+        )
+        return found("fault", "The chirp was not heard", mend)
+    if figures.clipped_share > CLIPPED_SHARE:
+        mend = f"lower its gain ({ALSAMIXER}), or move it away from the speaker"
+        return found("warning", "The microphone is too loud and distorts", mend)
+    if echo.level_dbfs < QUIET_DBFS:
+        mend = f"raise its gain ({ALSAMIXER}), turn the speaker up, or bring them nearer to each other"
+        return found("warning", "The microphone hears the speaker only faintly", mend)
+    if _hums(figures):
+        mend = "use another power supply or USB port, and keep its cable away from mains cables"
+        return found("warning", "The microphone hums with the mains", mend)
+    if echo.snr_db < NOISY_SNR_DB or figures.noise_dbfs > NOISE_DBFS:
+        mend = (
+            "move the microphone away from what makes noise (a fan, the board itself), and nearer to people"
+        )
+        return found("warning", "There is too much noise", mend)
+    if abs(figures.dc_share) > DC_SHARE:
+        mend = "plug it into another port, or use another microphone"
+        return found("warning", "The microphone's signal is shifted by a constant voltage", mend)
+    if facts.lost_ms > LOST_MS:
+        mend = "plug the microphone into another port, without a hub, and see what else keeps the board busy"
+        return found("warning", f"Sound is lost ({facts.lost_ms:.0f} ms)", mend)
+    if echo.loss_db < LOUD_ECHO_DB and facts.barge_in == "voice":
+        mend = (
+            'turn the speaker down, move the microphone away from it, or set [audio] barge_in = "word" in '
+            "config.toml"
+        )
+        return found("warning", "The echo is too loud for interrupting by voice", mend)
+    if echo.delay_ms > LATE_MS:
+        mend = "use a speaker with a cable instead of Bluetooth, or one of the same sound card"
+        return found(
+            "warning", f"The echo comes so late ({echo.delay_ms:.0f} ms) that it passes for speech", mend
+        )
+    right, of = understood(facts)
+    if not facts.skipped and right < UNDERSTOOD_SHARE * of:
+        what = f"Of {of} words, {right or 'none'} {'was' if right < 2 else 'were'} understood"
+        mend = (
+            "see that voice and stt.language are of one language, or take a larger recogniser "
+            "(`assistant models`)"
+        )
+        return found("warning" if right else "fault", what, mend)
+    all_well = "The assistant hears what it plays"
+    return found("ok", all_well if facts.skipped else f"{all_well}, and understands it", "")
+
+
+def _hums(figures: Figures) -> bool:
+    return figures.hum_share > HUM_SHARE and figures.noise_dbfs > HUM_DBFS
+
+
+def sentence_of(found: Check) -> str:
+    return f"{found.what}: {found.mend}." if found.mend else f"{found.what}."
+
+
+def as_tree(facts: Facts, found: Check, used: Mapping[Kind, str]) -> dict[str, object]:
+    """What programs are given."""
+    right, of = understood(facts)
+    return {
+        **used,
+        **msgspec.to_builtins(facts.figures),
+        "lost_ms": facts.lost_ms,
+        "words": {
+            "said": facts.words,
+            "recognised": facts.recognised,
+            "right": right,
+            "of": of,
+            "skipped": facts.skipped,
+        },
+        "verdict": {"state": found.state, "what": found.what, "mend": found.mend},
+    }

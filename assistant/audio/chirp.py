@@ -24,7 +24,7 @@ PEAK_DBFS = -12.0
 """Louder than an earcon, softer than an answer: it has to be heard, not to startle."""
 
 LONGEST_DELAY_S = 1.0
-"""How late an echo may be; Bluetooth speakers have been seen to take 0.3 s."""
+"""How late an echo may be: three times what Bluetooth usually takes."""
 EARLY_S = 0.1
 """By how much it may seem to come too soon: when a sample was heard and captured is known to some 20 ms."""
 TAIL_S = 0.3
@@ -66,10 +66,8 @@ class Figures(msgspec.Struct, frozen=True):
 
     `noise_dbfs` is the quiet before the chirp, `hum_share` how much of its power the mains have; `dc_share`
     is the constant part, of full scale; `clipped_share` how many samples are as large as they can be.
-    `is_dead`: all samples are the same.
     """
 
-    is_dead: bool
     noise_dbfs: float
     hum_share: float
     dc_share: float
@@ -113,7 +111,6 @@ def measure(recording: Int16, chirp_at: int) -> Figures:
     noise_power = max(float(np.mean(noise**2)), QUANTIZATION_POWER)
     sizes = np.abs(recording.astype(np.int32))  # -32768 has no counterpart above 0 in 16 bits
     return Figures(
-        is_dead=bool((recording == recording[0]).all()),
         noise_dbfs=dbfs(float(sound[quiet].std())),
         hum_share=max(_hum_share(sound[quiet], mains_hz) for mains_hz in MAINS_HZ),
         dc_share=dc / FULL_SCALE,

@@ -13,7 +13,7 @@ from assistant.cli.doctor.hearing import Facts, as_tree, rows, sentence_of, unde
 
 SAID = "The capital of Germany is Berlin."
 ECHO = Echo(delay_ms=85.0, level_dbfs=-34.0, loss_db=19.0, snr_db=31.0)
-FIGURES = Figures(False, -65.0, 0.1, 0.001, -12.0, 0.0, ECHO)
+FIGURES = Figures(-65.0, 0.1, 0.001, -12.0, 0.0, ECHO)
 WELL = Facts(FIGURES, 0.0, SAID, SAID, "", "off")
 
 
@@ -31,7 +31,7 @@ def but(**changes: object) -> Facts:
     [
         (WELL, "ok", "hears what it plays, and understands it", ""),
         (but(skipped="there is no voice", recognised=""), "ok", "The assistant hears what it plays", ""),
-        (but(is_dead=True, echo=None), "fault", "no sound at all", "unmute it"),
+        (but(echo=None, noise_dbfs=-100.0, peak_dbfs=-90.0), "fault", "no sound at all", "unmute it"),
         (but(echo=None), "fault", "chirp was not heard", "turn the speaker on"),
         (but(echo=None, noise_dbfs=-20.0), "fault", "chirp was not heard", "turn the speaker on"),
         (but(clipped_share=0.02), "warning", "distorts", "lower its gain"),

@@ -47,6 +47,7 @@ def run(words: argparse.Namespace) -> int:
         contextlib.closing(open_speaker(config.audio.speaker, SPEAKER_HZ)) as speaker,
         Assistant.open(words.config, workers=["tts"], debug=words.debug) as assistant,
     ):
+        used = {kind: devices.find(kind, getattr(config.audio, kind)).name for kind in devices.KINDS}
         sentence, rate_hz, skipped = _spoken(assistant, config.stt.language)
         seconds = math.ceil(self_test.duration_s(len(sentence) / rate_hz))
         _note(f"Keep quiet for {seconds} seconds.")
@@ -57,7 +58,6 @@ def run(words: argparse.Namespace) -> int:
     said = SENTENCES.get(config.stt.language, "")
     facts = hearing.Facts(heard.figures, heard.lost_ms, said, recognised, skipped, config.audio.barge_in)
     found = hearing.verdict(facts)
-    used = {kind: devices.find(kind, getattr(config.audio, kind)).name for kind in devices.KINDS}
     if words.json:
         print(json.dumps(hearing.as_tree(facts, found, used), ensure_ascii=False))
     else:

@@ -16,8 +16,10 @@ import pytest
 import soundfile
 
 from assistant import Assistant
+from assistant.audio.formats import RATE_HZ
+from assistant.audio.resampling import Resampler
 from assistant.errors import AnswerError, AudioError, DaemonError
-from assistant.messages import Ask
+from assistant.messages import Ask, Recognise
 
 AUDIO = Path(__file__).parent / "audio"
 CAPITAL = "What is the capital of Germany?"
@@ -152,6 +154,16 @@ def test_nothing_that_can_be_spoken(text: str, assistant: Assistant, tmp_path: P
     with pytest.raises(AnswerError, match="nothing to say"):
         assistant.say(text, tmp_path / "no.wav")
     assert not (tmp_path / "no.wav").exists()
+
+
+def test_speech_and_its_words_need_no_file(assistant: Assistant) -> None:
+    (speech,) = assistant.speech(BERLIN)
+    resampler = Resampler(speech.rate_hz, RATE_HZ)
+    sound = np.concatenate([resampler.feed(np.frombuffer(speech.pcm, np.int16)), resampler.end()])
+    assert assistant.recognise(Recognise(sound.tobytes(), RATE_HZ, 1000 * len(sound) // RATE_HZ)) == BERLIN
+    assert assistant.recognise(Recognise(bytes(2 * RATE_HZ), RATE_HZ, 0)) == ""
+    with pytest.raises(AnswerError, match="nothing to say"):
+        assistant.speech("!!!")
 
 
 def test_errors_leave_the_assistant_usable(assistant: Assistant) -> None:

@@ -490,6 +490,7 @@ class Status(Message, frozen=True):
     limited_by: str
     microphone: MicrophoneLevel | None
     turns: tuple[TurnStatus, ...]
+    volume: Volume
 
 
 AnyMessage = (

@@ -85,6 +85,9 @@ class Clip(Protocol):
 
     def verdict(self) -> Verdict: ...
 
+    def volume(self) -> float:
+        """How loud it is to be from now on, from 0 to 1."""
+
     def started(self, at_s: float) -> None:
         """Its first audible sample was heard at that CLOCK_MONOTONIC second."""
 

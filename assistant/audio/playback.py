@@ -13,6 +13,7 @@ from collections import deque
 from assistant.audio.clip import Clip, Int16, Verdict, first_audible
 from assistant.audio.resampling import Resampler
 from assistant.audio.speaker import Speaker, open_speaker
+from assistant.audio.volume import Fader, gain
 from assistant.errors import AudioError, DeviceBusy
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Player:
         self._failed = False
         self._air: deque[_Airing] = deque()
         self._written = 0
+        self._fader = Fader(1.0)
         self._answer: tuple[tuple[int, int], float] | None = None
         """The last one heard, and when its last sample was."""
         self._pause = threading.Event()  # never set: a sleep that needs no clock of its own
@@ -122,6 +124,8 @@ class Player:
         speaker = self._open(BUSY_WITHIN_S)
         resampler = Resampler(self._rate_hz, speaker.rate_hz)
         airing = _Airing(clip, speaker.rate_hz / self._rate_hz, self._written)
+        if not self._air:  # else it joins on to what is in the air, as loud as that is
+            self._fader = Fader(gain(clip.volume()))
         self._air.append(airing)
         while airing in self._air and not airing.whole:
             piece = clip.sound.take(LOOK_S)
@@ -145,8 +149,8 @@ class Player:
         step = int(speaker.rate_hz * BLOCK_S)
         for at in range(0, len(pcm), step):
             block = pcm[at : at + step]
-            speaker.write(block)
-            airing.wrote(block)
+            speaker.write(self._fader.fade(block, gain(airing.clip.volume()), speaker.rate_hz))
+            airing.wrote(block)  # as it was made: what is audible does not depend on the volume
             self._written = airing.end
             self._look()
             if airing not in self._air:

@@ -26,6 +26,7 @@ COMMANDS = (
     "say",
     "transcribe",
     "run",
+    "volume",
     "devices",
     "models",
     "status",

@@ -43,8 +43,9 @@ def run(words: argparse.Namespace) -> int:
     import msgspec
 
     from assistant import service
-    from assistant.config import load, socket_path
+    from assistant.config import load, socket_path, state_folder
     from assistant.daemon.daemon import Daemon
+    from assistant.daemon.volume import NAME as VOLUME
 
     service.keep_freed_memory()
     service.log_to_stderr("info", "assistant")
@@ -62,7 +63,10 @@ def run(words: argparse.Namespace) -> int:
     service.log_to_stderr(level, "assistant")
     memory = _plan(config, words.workers is None)
     socket = words.socket or socket_path(config)
-    daemon = Daemon(config, socket, words.workers, words.debug, memory=memory, faults=faults)
+    volume_file = state_folder() / VOLUME if words.card is None else None  # what is recorded is as configured
+    daemon = Daemon(
+        config, socket, words.workers, words.debug, memory=memory, faults=faults, volume_file=volume_file
+    )
     asyncio.run(_serve(daemon, words.owned))
     return 0
 

@@ -44,6 +44,7 @@ def lines(status: Status, health: Health, now: datetime) -> Iterator[str]:
     yield from _row("Memory", _memory(status))
     if status.microphone is not None or vad.state == "ready":
         yield from _row("Microphone", _microphone(status.microphone, status.at_s))
+    yield from _row("Volume", f"answers {status.volume.answers:.0%}, earcons {status.volume.earcons:.0%}")
     if board := _board(health):
         yield from _row("Board", board)
     yield ""

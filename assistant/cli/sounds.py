@@ -21,16 +21,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(words: argparse.Namespace) -> int:
-    import msgspec
-
     from assistant.audio.fault_sounds import FAULT_SENTENCES, render
     from assistant.config import load
     from assistant.engines.piper import PiperEngine
 
     config = load(words.config)
     voice = _voice(config)
-    # what is to be heard in need does not become silent with the answers
-    engine = PiperEngine(voice, msgspec.structs.replace(config.tts, volume=1.0))
+    engine = PiperEngine(voice, config.tts)
     render(words.folder, engine.speak, engine.rate_hz)
     print(f"{len(FAULT_SENTENCES)} sounds are in {words.folder}, spoken by {voice.stem}.")
     return 0

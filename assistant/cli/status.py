@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from assistant.errors import DaemonError
 
 if TYPE_CHECKING:
     from assistant.board.health import Health
     from assistant.config import Config
-    from assistant.messages import Status
+    from assistant.messages import AnyMessage, Status
 
+Reply = TypeVar("Reply")
 HELP = "show how the running assistant is: stages, plan, memory, microphone, last turns"
 EXIT_CODES = (
     "exit code: 0 when every stage that should run is ready, 3 when one is not (yet) or cannot work, "
@@ -35,7 +36,7 @@ def run(words: argparse.Namespace) -> int:
 
     from assistant.board.health import read_health
 
-    config = _settings(words.config)
+    config = settings(words.config)
     status = ask(config)
     if words.watch and not words.json and sys.stdout.isatty():
         _redraw(config, status)
@@ -52,7 +53,7 @@ def run(words: argparse.Namespace) -> int:
         status = ask(config)
 
 
-def _settings(path: Path | None) -> Config:
+def settings(path: Path | None) -> Config:
     """The settings; where the appliance has a mistake in its own, the defaults: it runs all the same.
 
     Raises `ConfigError`.
@@ -79,11 +80,20 @@ def exit_code(status: Status) -> int:
 
 def ask(config: Config) -> Status:
     """The running daemon's status.  Raises `DaemonError` where none runs, or it is of another version."""
+    from assistant.messages import Status, StatusWanted
+
+    return reply(config, StatusWanted(), Status)
+
+
+def reply(config: Config, request: AnyMessage, kind: type[Reply]) -> Reply:
+    """What the running daemon answers to `request`, a message of that kind.
+
+    Raises `DaemonError` where none runs, or it is of another version.
+    """
     import contextlib
     import time
 
     from assistant.client import attach
-    from assistant.messages import Status, StatusWanted
     from assistant.queues.link import Disconnected
     from assistant.queues.wire import ProtocolError
 
@@ -95,13 +105,13 @@ def ask(config: Config) -> Status:
         )
     with contextlib.closing(link):
         try:
-            link.post(StatusWanted())
+            link.post(request)
             give_up_s = time.monotonic() + ANSWER_WITHIN_S
             while (left_s := give_up_s - time.monotonic()) > 0:
-                if isinstance(message := link.notice(left_s), Status):
+                if isinstance(message := link.notice(left_s), kind):
                     return message
         except (Disconnected, ProtocolError) as error:
-            if isinstance(error, ProtocolError) or StatusWanted.__name__ in str(error):
+            if isinstance(error, ProtocolError) or type(request).__name__ in str(error):
                 raise DaemonError(
                     "The running daemon is of another version than this command; restart it."
                 ) from None
@@ -142,6 +152,7 @@ def as_tree(status: Status, health: Health) -> dict[str, object]:
     `version`, `pid`, `running_s`, `state` (as `Status` has it), `ready` (what exit code 0 says), `stages` by
     name (`StageStatus`), `plan` (`PlanStatus`), `memory` (`held_bytes`, `available_bytes`, `limited_by`),
     `microphone` (`rms_dbfs`, `peak_dbfs`, `frames`, `lost_frames` of the last second, which ended `ago_s`),
+    `volume` (`answers`, `earcons`),
     `board` (`Health`), `turns`, the last first (`TurnStatus`, with `ago_s`).
     """
     import msgspec
@@ -164,6 +175,7 @@ def as_tree(status: Status, health: Health) -> dict[str, object]:
         "plan": tree["plan"],
         "memory": {key: tree[key] for key in ("held_bytes", "available_bytes", "limited_by")},
         "microphone": microphone,
+        "volume": {"answers": status.volume.answers, "earcons": status.volume.earcons},
         "board": msgspec.to_builtins(health),
         "turns": tree["turns"][::-1],
     }

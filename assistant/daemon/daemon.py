@@ -25,6 +25,7 @@ from assistant.daemon.status import StatusReport
 from assistant.daemon.supervision import Supervisor, worker_command
 from assistant.daemon.turn import Action, CancelWork, Enqueue, Kind, Notify, Publish, Tell
 from assistant.daemon.turns import Turns
+from assistant.daemon.volume import VolumeControl
 from assistant.errors import AnswerError, AssistantError, QueueFull
 from assistant.messages import (
     STAGES,
@@ -34,6 +35,7 @@ from assistant.messages import (
     MicrophoneLevel,
     PlayEarcon,
     Prefill,
+    SetVolume,
     Stage,
     StageState,
     StatusWanted,
@@ -54,7 +56,7 @@ class Daemon:
 
     `workers` are the stages to start at once; None: somebody else (systemd) starts all, and nobody sits at a
     screen.  `clock` gives seconds, monotonic.  `memory` holds the plan that completes `config`, and says when
-    to change it.  `faults` are there from the beginning.
+    to change it.  `faults` are there from the beginning.  `volume_file` keeps what volume somebody set.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Daemon:
         clock: Callable[[], float] = time.monotonic,
         memory: MemoryWatch | None = None,
         faults: Iterable[Fault] = (),
+        volume_file: Path | None = None,
     ) -> None:
         self._clock = clock
         self._turns = Turns(config)
@@ -102,6 +105,7 @@ class Daemon:
             Appliance(socket.parent, self._announcer, self._health) if self._supervisor is None else None
         )
         self._status = StatusReport(clock, MemoryGauge())
+        self._volume = VolumeControl(config, volume_file)
         self._to_do: deque[Action] = deque()
         self._acting = False
 
@@ -152,6 +156,8 @@ class Daemon:
                 self.broker.tell(peer.number, state)
         else:
             self._set_state(StageState(peer.role, "starting"))
+            if peer.role == "tts":
+                self.broker.notify("tts", self._volume.now)
             self._act(self._turns.stage_joined(peer.role))
             if self.pause_s(peer.role) == math.inf:
                 self._failing(peer.role, NO_VOICE)
@@ -175,6 +181,8 @@ class Daemon:
         now_s = self._clock()
         if isinstance(message, StatusWanted):
             self._tell_status(peer)
+        elif isinstance(message, SetVolume) and peer.role == "client":
+            self._set_volume(peer, message)
         elif peer.role == "client":
             self._act(self._turns.from_client(peer.number, message, now_s))
         elif peer.role == "watcher":
@@ -299,8 +307,19 @@ class Daemon:
         wanted = STAGES if self._supervisor is None else self._supervisor.always
         plan = self._plan.plan if self._plan is not None else None
         turns = self._turns
-        status = self._status.status(self.broker, self._health, wanted, plan, turns.turns(), turns.recent)
+        status = self._status.status(
+            self.broker, self._health, wanted, plan, turns.turns(), turns.recent, self._volume.now
+        )
         self.broker.tell(peer.number, status)
+
+    def _set_volume(self, peer: Peer, wanted: SetVolume) -> None:
+        """Heard at once, answered, and then kept: a memory card takes its time."""
+        is_new = self._volume.set(wanted)
+        if is_new:
+            self.broker.notify("tts", self._volume.now)
+        self.broker.tell(peer.number, self._volume.now)
+        if is_new:
+            self._volume.keep()
 
     # ------------------------------------------------------------ what people hear of all this
 

@@ -18,6 +18,7 @@ from assistant.messages import (
     StageStatus,
     Status,
     TurnStatus,
+    Volume,
 )
 from assistant.plan.selection import Plan
 from assistant.queues.broker import Broker
@@ -47,6 +48,7 @@ class StatusReport:
         plan: Plan | None,
         turns: Iterable[Turn],
         recent: Iterable[TurnStatus],
+        volume: Volume,
     ) -> Status:
         """How everything is now.
 
@@ -68,6 +70,7 @@ class StatusReport:
             limited_by=available.limited_by,
             microphone=self._microphone,
             turns=tuple(recent),
+            volume=volume,
         )
 
 

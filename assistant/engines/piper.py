@@ -129,7 +129,6 @@ class PiperEngine:
         self._scales = np.array(
             [config.noise_scale, config.length_scale / settings.speed, config.noise_w_scale], np.float32
         )
-        self._volume = settings.volume
         self._gain = 0.0  # until the voice has been heard: sentences keep their loudness among themselves
         self.rate_hz = config.sample_rate
         try:
@@ -160,7 +159,7 @@ class PiperEngine:
         plain = text.replace("\0", " ").encode("utf-8", "ignore").decode()
         for sound in self._sound(plain):
             loud = limited(self._gain * sound)
-            yield (32767 * self._volume * loud).astype(np.int16)
+            yield (32767 * loud).astype(np.int16)
 
     def _sound(self, text: str) -> Iterator[Floats]:
         """The sound of `text` as the voice makes it, chunk by chunk, in 32-bit numbers."""

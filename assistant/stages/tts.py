@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from assistant.messages import (
     Speech,
     Spoken,
     TurnEnded,
+    Volume,
     Worked,
 )
 from assistant.queues.link import Delivery, Link
@@ -61,6 +62,7 @@ class TtsStage:
         """Of the last sentence: seconds of work for one of sound."""
         self._engine = PiperEngine(locate("tts", config.tts.model, models_folder(config)).path, config.tts)
         self._engine.warm()
+        self._volume = Volume(config.tts.volume, config.sounds.volume)
         self._player = Player(config.audio.speaker, self._engine.rate_hz)
         self._earcons = {name: earcon(name, self._engine.rate_hz) for name in NOTES if config.sounds.earcons}
         link.on_notice(self._on_notice)  # from now on, and what has come meanwhile
@@ -93,7 +95,9 @@ class TtsStage:
         elif self._work_share > SPOKEN_AS_MADE:
             pieces = _at_once(pieces)
         sound = Sound(self._expected(sentence), heard)
-        clip = SpokenSentence(self._link, self._released, delivery, sentence, sound)
+        clip = SpokenSentence(
+            self._link, self._released, delivery, sentence, sound, lambda: self._volume.answers
+        )
         self._player.play(clip)  # before there is any sound: the speaker may have to be opened
         is_told = sentence.index > 0
         whole = False
@@ -132,7 +136,10 @@ class TtsStage:
                 del self._released[next(iter(self._released))]
             self._player.look()
         elif isinstance(message, PlayEarcon) and message.name in self._earcons:
-            self._player.play(PlayedEarcon(self._link, message.name, self._earcons[message.name]))
+            pcm = self._earcons[message.name]
+            self._player.play(PlayedEarcon(self._link, message.name, pcm, lambda: self._volume.earcons))
+        elif isinstance(message, Volume):
+            self._volume = message
 
 
 def _at_once(pieces: Iterator[Int16]) -> Iterator[Int16]:
@@ -149,9 +156,16 @@ class SpokenSentence:
     waits = True
 
     def __init__(
-        self, link: Link, released: Mapping[int, int], delivery: Delivery, sentence: Sentence, sound: Sound
+        self,
+        link: Link,
+        released: Mapping[int, int],
+        delivery: Delivery,
+        sentence: Sentence,
+        sound: Sound,
+        volume: Callable[[], float],
     ) -> None:
         self.sound = sound
+        self.volume = volume
         self.answer = (sentence.turn, sentence.revision)
         self.failed = False
         """Whether the rest could not be made, which somebody else reports."""
@@ -189,8 +203,9 @@ class PlayedEarcon:
 
     answer = None
 
-    def __init__(self, link: Link, name: Earcon, pcm: Int16) -> None:
+    def __init__(self, link: Link, name: Earcon, pcm: Int16, volume: Callable[[], float]) -> None:
         self.sound = whole(pcm)
+        self.volume = volume
         self.waits = name in WORTH_WAITING
         self._link = link
         self._name = name

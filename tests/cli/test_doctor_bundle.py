@@ -18,7 +18,15 @@ from assistant.cli.doctor import bundle
 from assistant.cli.doctor.check import Check, plain
 from assistant.config import Config
 from assistant.errors import AssistantError
-from assistant.messages import STAGES, MicrophoneLevel, PlanStatus, StageStatus, Status, TurnStatus
+from assistant.messages import (
+    STAGES,
+    MicrophoneLevel,
+    PlanStatus,
+    StageStatus,
+    Status,
+    TurnStatus,
+    Volume,
+)
 
 SECRET = "alice"
 BOARD = Board("Raspberry Pi 5", 8_000_000_000, 8, 4, "aarch64", frozenset({"asimddp"}))
@@ -45,7 +53,7 @@ def secret_status() -> Status:
     plan = PlanStatus(True, True, 2048, SECRET, 5, 6)
     turn = TurnStatus(3, "answered", 1.0, 0.5, 0.5, 0.5, 0.5, 0.5)
     level = MicrophoneLevel(-40.0, -10.0, 50, 0, 1.0)
-    return Status("1", 4, 0.0, 1.0, "faulty", stages, plan, 1, 2, SECRET, level, (turn,))
+    return Status("1", 4, 0.0, 1.0, "faulty", stages, plan, 1, 2, SECRET, level, (turn,), Volume(1.0, 1.0))
 
 
 def line(**fields: object) -> str:

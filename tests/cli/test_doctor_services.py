@@ -14,7 +14,7 @@ import pytest
 from assistant.cli.doctor import services
 from assistant.cli.doctor.processes import Process, gather_processes, stage_of
 from assistant.cli.doctor.services import SERVICES, UNITS, Running, Unit
-from assistant.messages import STAGES, Stage, StageStatus, Status
+from assistant.messages import STAGES, Stage, StageStatus, Status, Volume
 
 LISTENS = """
 import socket, sys
@@ -44,7 +44,7 @@ def running_units() -> dict[str, Unit]:
 
 
 def status(*stages: StageStatus) -> Status:
-    return Status("1", 1, 0.0, 1.0, "idle", stages, None, 0, 0, "", None, ())
+    return Status("1", 1, 0.0, 1.0, "idle", stages, None, 0, 0, "", None, (), Volume(1.0, 1.0))
 
 
 def stage(name: Stage, **values: object) -> StageStatus:

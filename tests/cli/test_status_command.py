@@ -27,6 +27,7 @@ from assistant.messages import (
     Status,
     StatusWanted,
     TurnStatus,
+    Volume,
 )
 
 MIB = 2**20
@@ -53,6 +54,7 @@ STATUS = Status(
         TurnStatus(11, "cancelled", 8_000.0, None, None, None, None, 1.26),
         TurnStatus(12, "answered", 8_371.0, 2.31, 0.32, 0.71, 0.94, 4.12),
     ),
+    volume=Volume(0.6, 1.0),
 )
 WELL = Health(54.2, False, None, 1_500_000_000, 1_800_000_000)
 HOT = Health(84.6, True, True, None, None)
@@ -65,6 +67,7 @@ Plan        whisper-base.en, tinyllama-1.1b-q4, en_US-lessac-medium; 2048 tokens
             (q8_0)
 Memory      474 MiB taken, at most 1,500 as planned; 1,234 MiB available
 Microphone  -52 dBFS, peak -31 dBFS
+Volume      answers 60%, earcons 100%
 Board       54 °C, power is fine
 
 STAGE  STATE     PROCESS  RESTARTS  WORK  MiB  AT MOST
@@ -237,6 +240,7 @@ def test_for_programs() -> None:
             "lost_frames": 0,
             "ago_s": 0.5,
         },
+        "volume": {"answers": 0.6, "earcons": 1.0},
         "board": {
             "celsius": 54.2,
             "is_under_voltage": False,

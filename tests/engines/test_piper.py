@@ -138,11 +138,9 @@ def test_speed_scales_what_the_voice_itself_wants(tmp_path: Path) -> None:
     assert duration == pytest.approx(len(said(PiperEngine(LOW, Tts()), SENTENCE)), rel=0.02)
 
 
-@pytest.mark.parametrize("volume", [0.0, 0.25, 0.5])
-def test_volume_scales_the_sound(voice: PiperEngine, volume: float) -> None:
-    loud = said(voice, SENTENCE).astype(np.float64)
-    soft = said(PiperEngine(MEDIUM, Tts(volume=volume)), SENTENCE)
-    np.testing.assert_allclose(soft, volume * loud, atol=1.0)
+def test_the_volume_is_the_speakers_business(voice: PiperEngine) -> None:
+    """What is written to a file is as loud as the voice is."""
+    assert np.array_equal(said(PiperEngine(MEDIUM, Tts(volume=0.1)), SENTENCE), said(voice, SENTENCE))
 
 
 @pytest.mark.parametrize(

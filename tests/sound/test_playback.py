@@ -18,7 +18,9 @@ from assistant.audio.card import SoundCard
 from assistant.audio.card_link import CARD_PREFIX, Door
 from assistant.audio.card_speaker import CardSpeakerSide
 from assistant.audio.clip import Sound, Verdict
-from assistant.audio.playback import Player
+from assistant.audio.playback import BLOCK_S, Player
+from assistant.audio.speaker import AHEAD_S
+from assistant.audio.volume import FULL_FADE_S, gain
 
 RATE_HZ = 16_000
 
@@ -43,6 +45,7 @@ class Heard:
         self.answer = answer
         self.may = Verdict.PLAY
         self.asked = 0
+        self.loud = 1.0
         self.started_at_s: list[float] = []
         self.fractions: list[float] = []
         self.gaps_ms: list[int] = []
@@ -52,6 +55,9 @@ class Heard:
     def verdict(self) -> Verdict:
         self.asked += 1
         return self.may
+
+    def volume(self) -> float:
+        return self.loud
 
     def started(self, at_s: float) -> None:
         self.started_at_s.append(at_s)
@@ -331,6 +337,46 @@ def test_an_empty_clip_is_heard_at_once(studio: Studio) -> None:
     studio.player.play(clip)
     assert clip.over.wait(5)
     assert clip.fractions == [1.0]
+
+
+def test_the_volume_changes_in_mid_clip(studio: Studio) -> None:
+    """Within what the speaker has ahead, to the very gain, and without a jump between two samples."""
+    clip = Heard(tone(1.0, 20_000))
+    studio.player.play(clip)
+    until(lambda: bool(clip.started_at_s))
+    clip.loud = 0.5
+    changed_s = time.monotonic()
+    assert clip.over.wait(5)
+    heard = studio.recorded().astype(np.int32)
+    assert len(heard) == RATE_HZ
+    assert (heard[0], heard[-1]) == (20_000, round(20_000 * gain(0.5)))
+    assert np.abs(np.diff(heard)).max() <= 20_000 / (FULL_FADE_S * RATE_HZ) + 1
+    reached_s = clip.started_at_s[0] + np.flatnonzero(heard == heard[-1])[0] / RATE_HZ
+    assert reached_s - changed_s < AHEAD_S + BLOCK_S + FULL_FADE_S + 0.03
+
+
+def test_what_is_silent_is_played_all_the_same(studio: Studio) -> None:
+    """Its times are told as ever: they belong to the answer, not to how loud it is."""
+    clip = Heard(tone(0.2))
+    clip.loud = 0.0
+    studio.player.play(clip)
+    assert clip.over.wait(5)
+    assert len(clip.started_at_s) == 1
+    assert clip.fractions[-1] == 1.0
+    assert not len(studio.recorded())
+
+
+def test_a_new_clip_begins_at_its_own_volume(studio: Studio) -> None:
+    """Nothing is in the air that it would have to join on to."""
+    for loud in (1.0, 0.5):
+        clip = Heard(tone(0.1, 20_000))
+        clip.loud = loud
+        studio.player.play(clip)
+        assert clip.over.wait(5)
+    studio.card.close()
+    heard = studio.recorded()
+    soft = round(20_000 * gain(0.5))
+    assert set(heard[heard != 0].tolist()) == {20_000, soft}
 
 
 def test_a_missing_speaker_is_said_and_looked_for_again(tmp_path: Path) -> None:

@@ -196,6 +196,7 @@ class Clip:
         self.sound = whole(np.full(4_410, 5_000, np.int16))
         self.over = threading.Event()
     def verdict(self): return Verdict.PLAY
+    def volume(self): return 1.0
     def started(self, at_s): pass
     def gap(self, duration_ms, at_s): print("gap", flush=True)
     def dropped(self, reason): print(reason, flush=True)

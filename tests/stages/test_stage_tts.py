@@ -17,6 +17,7 @@ from assistant.audio.card import SoundCard
 from assistant.audio.clip import AUDIBLE, Sound, without_silent_start
 from assistant.audio.earcons import duration_ms, earcon
 from assistant.audio.formats import RATE_HZ
+from assistant.audio.volume import gain
 from assistant.config import Audio, Sounds
 from assistant.engines.piper import PiperEngine
 from assistant.errors import ModelError
@@ -34,6 +35,7 @@ from assistant.messages import (
     Speech,
     Spoken,
     TurnEnded,
+    Volume,
     Worked,
 )
 from assistant.stages.tts import TtsStage
@@ -48,16 +50,20 @@ STORY = "Once there was a little robot, and it lived in a small house by the sea
 class Studio:
     """The stage, its sound card, and the daemon that gives it sentences."""
 
-    def __init__(self, folder: Path, speaker: str = "", speed: float = 1.0, earcons: bool = True) -> None:
+    def __init__(
+        self, folder: Path, speaker: str = "", speed: float = 1.0, earcons: bool = True, volume: float = 1.0
+    ) -> None:
         soundfile.write(folder / "silence.wav", silence(0.1), RATE_HZ)
-        self._file = folder / "out.wav"
+        self.file = folder / "out.wav"
         self._clock_hz = VOICE_HZ * speed
         self.card = SoundCard(
-            str(folder / "silence.wav"), str(self._file), VOICE_HZ, speed, folder=folder / "card"
+            str(folder / "silence.wav"), str(self.file), VOICE_HZ, speed, folder=folder / "card"
         )
         self.card.start()
         audio = Audio(speaker=speaker or self.card.speaker_name)
         config = msgspec.structs.replace(CONFIG, audio=audio, sounds=Sounds(earcons=earcons))
+        tts = msgspec.structs.replace(CONFIG.tts, volume=volume)
+        config = msgspec.structs.replace(config, tts=tts)
         self.daemon = SocketDaemon(folder / "daemon.sock", config)
         self.daemon.__enter__()
         self.link = self.daemon.connect("tts")
@@ -102,7 +108,7 @@ class Studio:
     def recorded(self) -> tuple[Int16, list[float]]:
         """What was heard, without the silence around and within it, and when its audible samples were."""
         self.card.close()
-        samples: Int16 = soundfile.read(self._file, dtype="int16")[0]
+        samples: Int16 = soundfile.read(self.file, dtype="int16")[0]
         audible = np.flatnonzero(np.abs(samples.astype(np.int32)) >= AUDIBLE)
         times = self.card.started_at_s + audible / self._clock_hz
         return samples[samples != 0], times.tolist()
@@ -115,8 +121,8 @@ Open = Callable[..., Studio]
 def open_studio(tmp_path: Path) -> Iterator[Open]:
     studios: list[Studio] = []
 
-    def make(speaker: str = "", speed: float = 1.0, earcons: bool = True) -> Studio:
-        studios.append(Studio(tmp_path, speaker, speed, earcons))
+    def make(speaker: str = "", speed: float = 1.0, earcons: bool = True, volume: float = 1.0) -> Studio:
+        studios.append(Studio(tmp_path, speaker, speed, earcons, volume))
         return studios[-1]
 
     yield make
@@ -525,3 +531,53 @@ def test_a_beep_without_a_speaker_harms_nothing(
     studio.beep("ready")
     until(lambda: "the earcon ready was not heard" in caplog.text)
     assert not posted(studio.daemon, Failure)
+
+
+# ---------------------------------------------------------------- volume
+
+
+def test_the_volume_changes_in_mid_answer(open_studio: Open, voice: PiperEngine) -> None:
+    studio = open_studio()
+    studio.end_turn(1)
+    studio.give(Sentence(1, 0, 0, f"{STORY}.", last=True))
+    until(lambda: len(posted(studio.daemon, Spoken)) >= 3)
+    studio.daemon.notify("tts", Volume(0.5, 1.0))
+    studio.until_all_is_done()
+    studio.card.close()
+    whole = begun(voice, f"{STORY}.").astype(np.float64)
+    heard = soundfile.read(studio.file, dtype="int16")[0]
+    start = int(np.flatnonzero(heard)[0]) - int(np.flatnonzero(whole)[0])
+    heard = heard[start : start + len(whole)]
+    early, late = VOICE_HZ // 4, len(whole) // 2
+    assert np.array_equal(heard[:early], whole[:early])
+    assert np.abs(heard[late:] - gain(0.5) * whole[late:]).max() <= 1
+
+
+@pytest.mark.parametrize(("volume", "answer", "beep"), [(Volume(0.5, 1.0), 0.5, 1), (Volume(1, 0.5), 1, 0.5)])
+def test_answers_and_earcons_have_a_volume_each(
+    open_studio: Open, voice: PiperEngine, volume: Volume, answer: float, beep: float
+) -> None:
+    studio = open_studio(speed=2.0)
+    studio.daemon.notify("tts", volume)
+    studio.beep("ready")
+    until(lambda: bool(posted(studio.daemon, EarconStarted)))
+    studio.end_turn(1)
+    studio.give(Sentence(1, 0, 0, BERLIN, last=True))
+    studio.until_all_is_done()
+    sound, _ = studio.recorded()
+    loud = [int(np.abs(part.astype(int)).max()) for part in (earcon("ready", VOICE_HZ), begun(voice, BERLIN))]
+    start = duration_ms("ready") * VOICE_HZ // 1000
+    assert np.abs(sound[: start // 2].astype(int)).max() == pytest.approx(loud[0] * gain(beep), abs=1)
+    assert np.abs(sound[start:].astype(int)).max() == pytest.approx(loud[1] * gain(answer), abs=1)
+
+
+def test_until_it_is_told_it_is_as_loud_as_the_settings_say(open_studio: Open, voice: PiperEngine) -> None:
+    studio = open_studio(speed=2.0, volume=0.25)
+    studio.end_turn(1)
+    studio.give(Sentence(1, 0, 0, BERLIN, last=True))
+    studio.give(Sentence(2, 0, 0, BERLIN, last=True, to_client=True))
+    studio.until_all_is_done()
+    (whole,) = [np.frombuffer(speech.pcm, np.int16) for speech in posted(studio.daemon, Speech)]
+    assert np.array_equal(whole, said(voice, BERLIN)), "what a client gets is not played here"
+    sound, _ = studio.recorded()
+    assert np.abs(sound).max() == pytest.approx(gain(0.25) * np.abs(whole).max(), abs=1)

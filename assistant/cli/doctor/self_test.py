@@ -99,7 +99,7 @@ def _spoken(assistant: Assistant, language: str) -> tuple[self_test.Int16, int, 
     except AnswerError as error:
         return silence, RATE_HZ, str(error).rstrip(".")
     sound = np.concatenate([np.frombuffer(part.pcm, np.int16) for part in parts])
-    skipped = "" if sound.any() else "the voice is silent: tts.volume is 0"
+    skipped = "" if sound.any() else "the voice made no sound"
     return sound, parts[0].rate_hz, skipped
 
 

@@ -10,6 +10,7 @@ import logging
 from collections import deque
 
 from assistant.config import Config
+from assistant.daemon.confirming import Confirming, Step
 from assistant.daemon.history import ROOM, Histories
 from assistant.daemon.speculation import Speculation
 from assistant.daemon.times import in_words
@@ -36,7 +37,9 @@ from assistant.messages import (
     Worked,
 )
 from assistant.text.clean import clean_question
+from assistant.text.confirmation import asked_back, please_again
 from assistant.text.finished import Reading, hangover_ms, reads_as
+from assistant.text.sentences import split_sentences
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +70,8 @@ class Answers:
         self._ttl_s = config.daemon.question_ttl_s
         self._log_words = config.log.words
         self._hangover_ms = config.vad.hangover_ms
+        self._language = config.stt.language
+        self._confirming = Confirming(config.stt.confirm, config.stt.language)
         self._turns: dict[int, Turn] = {}
         self._line: list[Turn] = []
         self._unusable: dict[Stage, str] = {}
@@ -87,6 +92,7 @@ class Answers:
             self._question_begins(turn, message)
         elif message.revision == turn.revision and not turn.has_transcript:
             turn.text = clean_question(message.text)
+            turn.confidence = message.confidence
             turn.has_transcript = True
             turn.reading = reads_as(turn.text, message.language)
             if turn.reading is Reading.UNFINISHED:
@@ -200,10 +206,23 @@ class Answers:
                 )
                 return
             turn.asked = True
-            history = self.histories.of(ROOM)
-            question = Question(turn.number, turn.revision, turn.text, history, hurry=self._hurry)
-            self._ask_model(question, self._ttl_s)
+            turn.step, turn.text = self._confirming.step(turn.text, turn.confidence, turn.began_s)
+            if turn.step is Step.ANSWER:
+                history = self.histories.of(ROOM)
+                question = Question(turn.number, turn.revision, turn.text, history, hurry=self._hurry)
+                self._ask_model(question, self._ttl_s)
+            else:
+                self._ask_person(turn)
         self._offer(turn)
+
+    def _ask_person(self, turn: Turn) -> None:
+        """In place of an answer; held like one while the person may yet go on speaking."""
+        ask_back = turn.step is Step.ASK_BACK
+        text = asked_back(turn.text, self._language) if ask_back else please_again(self._language)
+        turn.sentences, turn.complete = split_sentences(text), True
+        for index, sentence in enumerate(turn.sentences):
+            last = index == len(turn.sentences) - 1
+            self._event(turn, Sentence(turn.number, turn.revision, index, sentence, last, self._now_s))
 
     def _offer(self, turn: Turn) -> None:
         """Give tts the next sentences, a few at a time: what it does not have, it need not drop."""
@@ -268,6 +287,9 @@ class Answers:
         if outcome != "answered":
             self._do(CancelWork(turn.number, EVERY_REVISION))
         self._remember(turn)
+        if turn.is_aloud and outcome != "nothing":
+            is_asked = turn.sounding and not turn.apologising
+            self._confirming.over(turn.step if is_asked else Step.ANSWER, turn.text, self._now_s)
         self._record(turn, outcome, failure)
         finished = TurnFinished(turn.number, self._now_s, outcome, failure)
         if turn.client != ROOM:
@@ -278,7 +300,7 @@ class Answers:
             self._line.remove(turn)
             self._advance()
         if turn.kind in (Kind.SPEECH, Kind.ASK) and outcome == "answered":
-            self._prefill(turn.client)
+            self._prefill(turn.client, turn.text if turn.step is Step.ASK_BACK else "")
 
     def _prefill(self, conversation: int, begun: str = "") -> None:
         """What was said, and how the next question begins, is read while the model has nothing to do."""
@@ -302,7 +324,8 @@ class Answers:
 
     def _remember(self, turn: Turn) -> None:
         """What was heard becomes part of the conversation."""
-        if turn.kind in (Kind.SPEECH, Kind.ASK) and turn.text and not turn.apologising:
+        is_said = turn.text and turn.step is Step.ANSWER and not turn.apologising
+        if turn.kind in (Kind.SPEECH, Kind.ASK) and is_said:
             answer, cut_off = turn.heard()
             if answer:
                 self.histories.add(turn.client, Exchange(turn.text, answer, cut_off))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from assistant.daemon.confirming import Step
 from assistant.daemon.times import Times
 from assistant.messages import AnyMessage, Stage
 from assistant.text.finished import Reading
@@ -27,14 +28,17 @@ class Turn:
     """A question and its answer.  `client` is 0 for the room.
 
     `is_read` is one whose beginning is being read while the person speaks on, `torn` a question of which a
-    vad worker that died may have taken a part along.
+    vad worker that died may have taken a part along.  `step` is what is done with what was said.
     """
 
     number: int
     kind: Kind
     client: int
     text: str = ""
+    confidence: float = 1.0
+    step: Step = Step.ANSWER
     revision: int = 0
+    began_s: float = 0.0
     ended: bool = True
     ended_s: float = 0.0
     paused: bool = False
@@ -86,7 +90,7 @@ class Turn:
     def forget_answer(self) -> None:
         """Back to the question: what was made of it is stale."""
         self.text, self.has_transcript, self.asked, self.paused, self.failure = "", False, False, False, ""
-        self.reading, self.is_read = Reading.UNCLEAR, False
+        self.reading, self.is_read, self.step = Reading.UNCLEAR, False, Step.ANSWER
         self.answer, self.tokens, self.sentences, self.complete = "", 0, [], False
         self.offered, self.finished_sentences, self.fraction = 0, 0, 0.0
         self.mute, self.held = False, []

@@ -275,7 +275,7 @@ class Turns(Answers):
         if message.turn in self._turns or message.turn > self._last_number:
             log.warning("vad began turn %d, which it was not given", message.turn)
             return
-        turn = Turn(message.turn, Kind.SPEECH, ROOM, ended=False)
+        turn = Turn(message.turn, Kind.SPEECH, ROOM, began_s=message.at_s, ended=False)
         turn.torn = self._heard_again_s is None or self._now_s - self._heard_again_s < TORN_WITHIN_S
         self._turns[turn.number] = turn
         self._line.append(turn)

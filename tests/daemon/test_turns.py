@@ -63,8 +63,8 @@ PCM = b"\1\0" * 1600
 class Room:
     """The machine, with short words for the facts; `actions` holds what the last fact led to."""
 
-    def __init__(self) -> None:
-        self.turns = Turns(Config())
+    def __init__(self, config: Config = Config()) -> None:  # noqa: B008 - frozen
+        self.turns = Turns(config)
         self.now_s = 100.0
         self.actions: list[Action] = []
         self.published: list[AnyMessage] = []
@@ -104,8 +104,10 @@ class Room:
 
     # stt, llm, tts
 
-    def is_understood(self, turn: int = 1, revision: int = 0, text: str = "Why?") -> None:
-        self.fact("stt", transcript(turn, revision, text))
+    def is_understood(
+        self, turn: int = 1, revision: int = 0, text: str = "Why?", confidence: float = 0.9
+    ) -> None:
+        self.fact("stt", transcript(turn, revision, text, confidence))
 
     def answers(
         self, *texts: str, turn: int = 1, revision: int = 0, first: int = 0, last: bool = True
@@ -148,8 +150,8 @@ def utterance(turn: int = 1, revision: int = 0) -> Utterance:
     return Utterance(turn, revision, PCM, 16_000, 100, 1.0)
 
 
-def transcript(turn: int = 1, revision: int = 0, text: str = "Why?") -> Transcript:
-    return Transcript(turn, revision, text, "en", 0.9, 2.0)
+def transcript(turn: int = 1, revision: int = 0, text: str = "Why?", confidence: float = 0.9) -> Transcript:
+    return Transcript(turn, revision, text, "en", confidence, 2.0)
 
 
 def sentence(index: int, text: str, last: bool, turn: int = 1, revision: int = 0) -> Sentence:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from assistant.audio.formats import RATE_HZ
 from assistant.config import Stt
+from assistant.engines.whisper_inventions import spoken
 from assistant.engines.whisper_judgement import (
     TEMPERATURES,
     Reading,
@@ -83,7 +84,7 @@ class WhisperEngine:
             return nothing
         tokens = sum(reading.tokens for reading in kept)
         mean = sum(reading.avg_logprob * reading.tokens for reading in kept) / tokens
-        text = "".join(reading.text for reading in kept).strip()
+        text = spoken("".join(reading.text for reading in kept))
         return Heard(text, self._model.language, min(1.0, math.exp(mean)))
 
     def _readings(

@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from assistant.engines.whisper_inventions import spoken, stock
+
 MOST_TOKENS = 222
 TOKENS_PER_S = 25
 """What one window's text may have: half of Whisper's 448 tokens less its prompt, and less for a short
@@ -28,11 +30,14 @@ FASTEST_SPEECH = 40
 SLOWEST_SPEECH = 3
 """Letters in a second of voice: people speak 10 to 25, and one word in seconds of "voice" was noise."""
 
-STOCK_PHRASE = re.compile(
-    r"you|(thank you|thanks)( very much| so much| for watching)?|bye( bye)?|okay|oh|so|the end"
-    r"|(please )?(like and )?subscribe|see you (next time|in the next video)|subtitles by .*"
-)
-"""What Whisper writes over silence and noise most often: the ends of the videos that it learnt from."""
+SLOWEST_COURTESY = 6
+"""The same of stock phrases: "Thank you." in more than 1.3 s of "voice" was hardly said."""
+
+OFTEN = 3
+"""So many times in a row nobody thanks; other words make people impatient, too ("Stop, stop, stop!")."""
+
+ENDLESS = 5
+"""The same of any words; `REPETITIVE` does not see it in a short text."""
 
 
 class Reading(NamedTuple):
@@ -91,28 +96,36 @@ def ends_twice(text: str) -> bool:
     return any(words[-n:] == words[-2 * n : -n] for n in range(1, len(words) // 2 + 1))
 
 
+def repeats(text: str) -> int:
+    """How many times the same words are said, where `text` is nothing but them; else 1."""
+    words = re.findall(r"\w+", text.lower())
+    for length in range(1, len(words) // 2 + 1):
+        if len(words) % length == 0 and words == words[:length] * (len(words) // length):
+            return len(words) // length
+    return 1
+
+
 def invented(reading: Reading, voiced_ms: int) -> bool:
     """Whether the model made the text up over silence or noise.
 
     No sign is enough alone: people do say "Thank you.", mumble, and repeat themselves.  Each adds to the
-    doubt, and four points are too many: two full signs, or one and two halves.
+    doubt, and four points are too many: two full signs, or one and two halves.  Only what nobody says, such
+    as who made the subtitles, is enough.
     """
-    letters = sum(character.isalnum() for character in reading.text)
+    text = spoken(reading.text)
+    letters = sum(character.isalnum() for character in text)
     if not letters:
         return True
-    voiced_s = max(voiced_ms, 1) / 1000
-    if voiced_ms < 100 or letters / voiced_s > FASTEST_SPEECH:
+    kind, times = stock(text)
+    times = max(times, repeats(text))
+    letters_per_s = letters / (max(voiced_ms, 1) / 1000)
+    slowest = SLOWEST_COURTESY if kind else SLOWEST_SPEECH
+    if voiced_ms < 100 or letters_per_s > FASTEST_SPEECH:
         doubt = 2
     else:
-        doubt = int(voiced_ms < 200 or letters / voiced_s < SLOWEST_SPEECH)
+        doubt = int(voiced_ms < 200 or letters_per_s < slowest)
     doubt += (reading.no_speech_prob > NO_SPEECH / 2) + (reading.no_speech_prob > NO_SPEECH)
     doubt += (reading.avg_logprob < DOUBTFUL) + (reading.avg_logprob < IMPROBABLE)
-    doubt += 2 * (reading.compression_ratio > REPETITIVE) + 2 * _is_stock(reading.text)
-    return doubt >= 4
-
-
-def _is_stock(text: str) -> bool:
-    """Whether `text` is nothing but stock phrases, in any number."""
-    sentences = re.split(r"[.!?,;\u2026]+(?:\s|$)", text.lower())
-    phrases = [" ".join(re.findall(r"\w+", sentence)) for sentence in sentences]
-    return all(STOCK_PHRASE.fullmatch(phrase) for phrase in phrases if phrase)
+    is_loop = reading.compression_ratio > REPETITIVE or times >= (OFTEN if kind else ENDLESS)
+    doubt += 2 if is_loop else times >= OFTEN
+    return doubt + kind >= 4

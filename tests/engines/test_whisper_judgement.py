@@ -15,6 +15,7 @@ from assistant.engines.whisper_judgement import (
     is_sure,
     likeliest,
     most_tokens,
+    repeats,
 )
 
 WORDS = st.lists(st.sampled_from(["what", "time", "is", "it", "now"]), min_size=1, max_size=8)
@@ -130,7 +131,31 @@ def test_compression_ratio() -> None:
         (" It was a dark night in the old town.", 0.7, -0.5, 0.9, 60, True),
         (" I don't know." * 20, 0.1, -0.1, 9.0, 1500, True),  # a loop, however sure
         (" No no no no no no no no no no no no.", 0.7, -0.2, 3.0, 1500, True),
+        # in other languages, too
+        (" Vielen Dank.", 0.05, -0.3, 0.6, 700, False),
+        (" Vielen Dank.", 0.4, -0.7, 0.6, 700, True),
+        (" Merci.", 0.1, -0.25, 0.4, 450, False),
+        (" Merci.", 0.7, -0.25, 0.4, 450, True),
+        (" Obrigado.", 0.1, -0.3, 0.5, 3000, False),  # one half sign beside it: drawn out
+        (" Obrigado.", 0.4, -0.3, 0.5, 3000, True),
+        (" Dziękuję za uwagę.", 0.1, -0.7, 0.7, 900, True),
+        (" Tot de volgende keer!", 0.35, -0.3, 0.7, 900, True),
+        (" Gracias por ver el video.", 0.05, -0.1, 0.7, 1200, False),  # nothing else speaks against it
+        # what nobody says, however sure
+        (" Untertitel im Auftrag des ZDF, 2017", 0.0, -0.1, 0.8, 1800, True),
+        (" Sous-titrage ST' 501", 0.0, -0.1, 0.8, 1200, True),
+        (" Napisy stworzone przez społeczność Amara.org", 0.0, -0.1, 0.8, 2000, True),
+        (" Who pays for the subtitles of Amara.org?", 0.0, -0.1, 0.8, 2000, False),
+        # said again and again
+        (" Thank you. Thank you. Thank you.", 0.0, -0.1, 1.4, 1600, True),
+        (" Thank you, thank you.", 0.0, -0.1, 1.1, 1100, False),
+        (" Stop, stop, stop!", 0.25, -0.7, 0.9, 900, False),
+        (" I don't know. I don't know. I don't know.", 0.2, -0.3, 1.9, 2500, False),
+        (" I don't know. I don't know. I don't know.", 0.65, -0.7, 1.9, 2500, True),
+        (" The. The. The. The. The.", 0.1, -0.2, 1.3, 1200, True),
         # no words at all
+        (" [Music]", 0.0, -0.1, 0.5, 1500, True),
+        (" (door closes) *sighs*", 0.0, -0.1, 0.8, 1500, True),
         ("", 0.0, 0.0, 0.0, 2000, True),
         (" ...", 0.0, 0.0, 0.1, 2000, True),
         (" \u266a\u266a", 0.0, 0.0, 0.1, 2000, True),
@@ -146,3 +171,35 @@ def test_invented(
 ) -> None:
     heard = reading(text, 6, avg_logprob, no_speech_prob, compression_ratio)
     assert invented(heard, voiced_ms) is verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "times"),
+    [
+        ("", 1),
+        ("Why?", 1),
+        ("No, no.", 2),
+        ("Thank you. Thank you. Thank you.", 3),
+        ("Stop it. Stop it. Stop.", 1),
+        ("ha ha ha ha", 4),
+    ],
+)
+def test_repeats(text: str, times: int) -> None:
+    assert repeats(text) == times
+
+
+@given(said=WORDS, times=st.integers(1, 6))
+def test_words_said_over_and_over_are_counted(said: list[str], times: int) -> None:
+    """At least so many times, as the words may repeat themselves."""
+    assert repeats(". ".join([" ".join(said)] * times)) % times == 0
+
+
+@given(st.text(max_size=40), st.floats(0, 1), st.floats(-3, 0), st.floats(0, 5), st.integers(0, 9000))
+def test_more_doubt_never_makes_it_more_believable(
+    text: str, no_speech_prob: float, avg_logprob: float, compression_ratio: float, voiced_ms: int
+) -> None:
+    heard = reading(text, 6, avg_logprob, no_speech_prob, compression_ratio)
+    if invented(heard, voiced_ms):
+        assert invented(heard._replace(no_speech_prob=1.0), voiced_ms)
+        assert invented(heard._replace(avg_logprob=-3.0), voiced_ms)
+        assert invented(heard._replace(compression_ratio=9.0), voiced_ms)

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from assistant import messages
-from assistant.messages import STAGES, AnyMessage, Message, MicrophoneLevel
+from assistant.messages import STAGES, AnyMessage, Message, MicrophoneLevel, Volume
 
 MESSAGE_TYPES = typing.get_args(AnyMessage)
 PARTS = (messages.Exchange, messages.StageStatus, messages.PlanStatus, messages.TurnStatus)
 """What a message may have in it, and is none itself."""
-ALLOWED = {int, float, str, bool, bytes, messages.Stage, *PARTS, MicrophoneLevel}
+ALLOWED = {int, float, str, bool, bytes, messages.Stage, *PARTS, MicrophoneLevel, Volume}
 """No dict, bare tuple or Any; other fields are a choice of words."""
 
 

@@ -133,10 +133,10 @@ class Show:
             )
         elif not self._shown:
             self._line("No speech was heard.")
-        elif counted.hits or counted.misses:
-            wasted = f" ({counted.wasted_s:.1f} s of work)" if counted.misses else ""
+        else:
+            wasted = f" ({counted.wasted_s:.1f} s)" if counted.misses else ""
             told = f"{counted.hits}; for nothing: {counted.misses}{wasted}"
-            self._line(f"Answers begun before the end of the turn: {told}")
+            self._line(f"Times that work began before the end of the turn: {told}")
 
     def _line(self, text: str) -> None:
         print(text, file=self._out, flush=True)

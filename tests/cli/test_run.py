@@ -226,7 +226,7 @@ def test_for_people_it_prints_a_timeline(tmp_path: Path) -> None:
     done = assistant("run", "--mic", recording(tmp_path, "q00"), "--speed", "4")
     lines = done.stdout.splitlines()
     assert lines[:4] == ["Listening.", "Turn 1", f"  heard:  {CAPITAL}", f"  answer: {BERLIN}"]
-    assert lines.pop() == "Answers begun before the end of the turn: 1; for nothing: 0"
+    assert lines.pop() == "Times that work began before the end of the turn: 1; for nothing: 0"
     shown = [line.partition(" ms  ")[2] for line in lines[4:]]
     assert [int(line.split()[0]) for line in lines[4:]] == sorted(int(line.split()[0]) for line in lines[4:])
     # work begins before the turn has ended, and is heard when it has

@@ -342,8 +342,25 @@ libraries() { # libraries KEY: the project itself and what it needs, if pyprojec
         return
     fi
     run "$venv/bin/python" -m pip install -e "$what" || fail "$(reason)" "mend that, then $again again"
+    gpio_library
     echo "$stamp" >"$venv/.installed-$mode"
     done_in "installed"
+}
+
+gpio_library() { # lgpio, for a button at a GPIO pin: for Python 3.13 it comes with Raspberry Pi OS alone
+    local packages file
+    if ! getent group gpio >/dev/null || "$venv/bin/python" -c 'import importlib.util, sys
+sys.exit(importlib.util.find_spec("lgpio") is None)'; then
+        return
+    fi
+    if [[ -n $(missing_packages python3-lgpio) ]] && ! apt_install python3-lgpio; then
+        say "not installed: python3-lgpio, without which a button at a GPIO pin does not work"
+        return
+    fi
+    packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
+    for file in /usr/lib/python3/dist-packages/{lgpio.py,_lgpio*.so}; do
+        if [[ -e $file ]]; then ln -sf "$file" "$packages/"; fi
+    done
 }
 
 # ---------------------------------------------------------------- try, and the appliance

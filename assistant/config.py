@@ -206,6 +206,14 @@ def parse(document: dict[str, Any], path: Path, base: Config = Config()) -> Conf
             f"{path}: llm.max_tokens ({config.llm.max_tokens}) leaves less than half for the conversation of "
             f"llm.context_tokens ({config.llm.context_tokens}); make it smaller."
         )
+    if config.wake.mode == "button" and config.wake.button_gpio < 0:
+        raise ConfigError(
+            f'{path}: wake.mode = "button" needs a button; set wake.button_gpio to its pin (BCM number).'
+        )
+    if config.wake.mode == "phrase" and not any(letter.isalnum() for letter in config.wake.phrase):
+        raise ConfigError(
+            f'{path}: wake.phrase has no letters; write what to call the assistant in "quotes".'
+        )
     return config
 
 

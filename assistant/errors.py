@@ -37,6 +37,10 @@ class DeviceBusy(AudioError):
     """Another program uses the device; it may let it go."""
 
 
+class ButtonError(AssistantError, OSError):
+    """The button on a GPIO pin cannot be used."""
+
+
 class DownloadError(AssistantError, OSError):
     """A model could not be fetched; what was on disk before is untouched."""
 

@@ -491,6 +491,7 @@ class Status(Message, frozen=True):
     microphone: MicrophoneLevel | None
     turns: tuple[TurnStatus, ...]
     volume: Volume
+    muted: bool = False
 
 
 AnyMessage = (

@@ -107,6 +107,7 @@ appliance_libraries() { # appliance_libraries REQUIREMENT…
     printf '#!%s -P\nimport sys\n\nfrom assistant.cli import main\n\nsys.exit(main())\n' "$venv/bin/python" \
         >"$venv/bin/assistant"
     chmod 755 "$venv/bin/assistant"
+    gpio_library
     touch "$venv/.complete"
     done_in "installed"
 }
@@ -129,7 +130,7 @@ starts() { # starts FOLDER: whether the version in it runs and finds every libra
     python_of "$1" -m assistant --version && python_of "$1" - <<'END'
 import importlib, pkgutil
 
-import faster_whisper, jinja2, llama_cpp, piper, sounddevice, soundfile, soxr
+import faster_whisper, gpiozero, jinja2, llama_cpp, piper, pymicro_wakeword, sounddevice, soundfile, soxr
 
 import assistant
 
@@ -263,11 +264,24 @@ install_units() {
         rm -rf "${unit_folder:?}/${folder##*/}"
         cp -a "$folder" "$unit_folder/"
     done
+    gpio_pins "$unit_folder/assistant-vad.service.d"
     if systemd_runs; then systemctl daemon-reload; fi
     for unit in $(units_in "$prefix/systemd"); do
         if grep -q '^\[Install\]' "$prefix/systemd/$unit"; then wanted+=("$unit"); fi
     done
     run systemctl enable "${wanted[@]}" || fail "$(reason)" "mend that, then $again again"
+}
+
+gpio_pins() { # gpio_pins FOLDER: vad's way to a button, on boards with pins; a unit whose group is missing cannot start
+    rm -rf "${1:?}"
+    getent group gpio >/dev/null || return 0
+    mkdir -p "$1"
+    cat >"$1/20-gpio.conf" <<'END'
+# A button at a GPIO pin wakes, interrupts and mutes (wake.button_gpio).
+[Service]
+SupplementaryGroups=gpio
+DeviceAllow=char-gpiochip rw
+END
 }
 
 remove_unit() { # remove_unit NAME

@@ -97,6 +97,25 @@ def test_a_service_is_exposed_to_little(name: str, root: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@NEEDS_SYSTEMD
+def test_the_pins_of_a_button_expose_vad_hardly_more(root: Path) -> None:
+    """What the installer writes where a board has pins, as systemd understands it."""
+    folder = root / "etc/systemd/system/assistant-vad.service.d"
+    script = f'source "$1/appliance.sh"; getent() {{ true; }}; gpio_pins "{folder}"'
+    subprocess.run(["bash", "-c", script, "bash", SYSTEMD], check=True)
+    try:
+        command = ["systemd-analyze", "--no-pager", f"--root={root}"]
+        verify = [*command, "verify", "--man=no", "--recursive-errors=no", stage("vad")]
+        done = subprocess.run(verify, capture_output=True, text=True, check=False)
+        assert "20-gpio.conf" not in done.stdout + done.stderr
+        security = [*command, "security", "--offline=yes", "--threshold=10", stage("vad")]
+        done = subprocess.run(security, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "char-gpiochip" in done.stdout, "it has read it"
+    finally:
+        shutil.rmtree(folder)
+
+
 def test_every_service_has_what_all_share() -> None:
     """systemd gives it to names that begin with "assistant-"; the daemon's has a link to it."""
     assert (SYSTEMD / "assistant.service.d" / SHARED.name).resolve() == SHARED.resolve()

@@ -27,6 +27,8 @@ COMMANDS = (
     "transcribe",
     "run",
     "volume",
+    "mute",
+    "unmute",
     "devices",
     "models",
     "status",

@@ -45,6 +45,7 @@ def run(words: argparse.Namespace) -> int:
     from assistant import service
     from assistant.config import load, socket_path, state_folder
     from assistant.daemon.daemon import Daemon
+    from assistant.daemon.mute import NAME as MUTED
     from assistant.daemon.volume import NAME as VOLUME
 
     service.keep_freed_memory()
@@ -63,9 +64,19 @@ def run(words: argparse.Namespace) -> int:
     service.log_to_stderr(level, "assistant")
     memory = _plan(config, words.workers is None)
     socket = words.socket or socket_path(config)
-    volume_file = state_folder() / VOLUME if words.card is None else None  # what is recorded is as configured
+    # what is recorded is heard, and loud, as configured
+    volume_file, mute_file = (
+        (state_folder() / VOLUME, state_folder() / MUTED) if words.card is None else (None, None)
+    )
     daemon = Daemon(
-        config, socket, words.workers, words.debug, memory=memory, faults=faults, volume_file=volume_file
+        config,
+        socket,
+        words.workers,
+        words.debug,
+        memory=memory,
+        faults=faults,
+        volume_file=volume_file,
+        mute_file=mute_file,
     )
     asyncio.run(_serve(daemon, words.owned))
     return 0

@@ -43,14 +43,15 @@ def lines(status: Status, health: Health, now: datetime) -> Iterator[str]:
     yield from _row("Plan", _plan(status))
     yield from _row("Memory", _memory(status))
     if status.microphone is not None or vad.state == "ready":
-        yield from _row("Microphone", _microphone(status.microphone, status.at_s))
+        muted = "muted until `assistant unmute`; " if status.muted else ""
+        yield from _row("Microphone", muted + _microphone(status.microphone, status.at_s))
     yield from _row("Volume", f"answers {status.volume.answers:.0%}, earcons {status.volume.earcons:.0%}")
     if board := _board(health):
         yield from _row("Board", board)
     yield ""
     yield from _table([STAGE_HEADS, *map(_stage, status.stages)])
     for stage in status.stages:
-        if stage.state != "ready" and stage.detail:
+        if stage.detail:
             yield from _row(f"  {stage.stage}", stage.detail)
     if status.turns:
         yield ""

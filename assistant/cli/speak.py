@@ -31,14 +31,18 @@ def run(words: argparse.Namespace) -> int:
 def _watch(link: Link) -> None:
     """Show the conversation until Ctrl-C; raises `AssistantError` if a stage cannot begin at all."""
     from assistant.errors import AssistantError
-    from assistant.messages import STAGES, Sentence, StageState, Transcript, TurnFinished
+    from assistant.messages import STAGES, Muted, Sentence, StageState, Transcript, TurnFinished
     from assistant.text.clean import printable
 
     missing = set(STAGES)
     has_listened = False
     while True:
         match link.notice():
-            case StageState(stage, "ready") if stage in missing:
+            case Muted(muted):
+                print("(Muted, until `assistant unmute`.)" if muted else "(Not muted any more.)", flush=True)
+            case StageState(stage, "ready", detail) if stage in missing or detail:
+                if detail:
+                    print(f"({printable(detail)})", flush=True)
                 missing.discard(stage)
                 if not missing:
                     has_listened = True

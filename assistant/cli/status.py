@@ -105,7 +105,7 @@ def reply(config: Config, request: AnyMessage, kind: type[Reply]) -> Reply:
         )
     with contextlib.closing(link):
         try:
-            link.post(request)
+            link.post(request, confirm=True)
             give_up_s = time.monotonic() + ANSWER_WITHIN_S
             while (left_s := give_up_s - time.monotonic()) > 0:
                 if isinstance(message := link.notice(left_s), kind):
@@ -153,6 +153,7 @@ def as_tree(status: Status, health: Health) -> dict[str, object]:
     name (`StageStatus`), `plan` (`PlanStatus`), `memory` (`held_bytes`, `available_bytes`, `limited_by`),
     `microphone` (`rms_dbfs`, `peak_dbfs`, `frames`, `lost_frames` of the last second, which ended `ago_s`),
     `volume` (`answers`, `earcons`),
+    `muted`,
     `board` (`Health`), `turns`, the last first (`TurnStatus`, with `ago_s`).
     """
     import msgspec
@@ -176,6 +177,7 @@ def as_tree(status: Status, health: Health) -> dict[str, object]:
         "memory": {key: tree[key] for key in ("held_bytes", "available_bytes", "limited_by")},
         "microphone": microphone,
         "volume": {"answers": status.volume.answers, "earcons": status.volume.earcons},
+        "muted": status.muted,
         "board": msgspec.to_builtins(health),
         "turns": tree["turns"][::-1],
     }

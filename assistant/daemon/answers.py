@@ -9,12 +9,15 @@ from __future__ import annotations
 import logging
 from collections import deque
 
+import msgspec
+
 from assistant.config import Config
 from assistant.daemon.confirming import Confirming, Step
 from assistant.daemon.history import ROOM, Histories
 from assistant.daemon.speculation import Speculation
 from assistant.daemon.times import in_words
 from assistant.daemon.turn import A_DAY_S, Action, CancelWork, Enqueue, Kind, Notify, Publish, Tell, Turn
+from assistant.daemon.waking import Waking
 from assistant.messages import (
     AnyMessage,
     Exchange,
@@ -34,6 +37,7 @@ from assistant.messages import (
     TurnEnded,
     TurnFinished,
     TurnStatus,
+    Woken,
     Worked,
 )
 from assistant.text.clean import clean_question
@@ -66,6 +70,7 @@ class Answers:
     def __init__(self, config: Config) -> None:
         self.histories = Histories()
         self.speculation = Speculation()
+        self.waking = Waking(config.wake)
         self.recent: deque[TurnStatus] = deque(maxlen=KEPT_TURNS)
         self._ttl_s = config.daemon.question_ttl_s
         self._log_words = config.log.words
@@ -91,13 +96,13 @@ class Answers:
         elif message.so_far:
             self._question_begins(turn, message)
         elif message.revision == turn.revision and not turn.has_transcript:
-            turn.text = clean_question(message.text)
+            turn.text = self.waking.question(turn, clean_question(message.text))
             turn.confidence = message.confidence
             turn.has_transcript = True
             turn.reading = reads_as(turn.text, message.language)
             if turn.reading is Reading.UNFINISHED:
                 self._tell_hangover(turn)
-            self._event(turn, message)
+            self._event(turn, msgspec.structs.replace(message, text=turn.text))
             if turn.text:
                 self._advance()
             elif turn.ended:
@@ -106,9 +111,9 @@ class Answers:
     def _question_begins(self, turn: Turn, message: Transcript) -> None:
         """Let the language model read what is heard already; the last word may yet become another one."""
         turn.is_read = False
-        begun = " ".join(clean_question(message.text).split()[:-1])
+        begun = " ".join(self.waking.question(turn, clean_question(message.text), so_far=True).split()[:-1])
         waits = turn.revision == message.revision and not turn.has_transcript
-        if waits and turn is self._line[0]:
+        if waits and turn is self._line[0] and (begun or turn.is_meant):
             self._prefill(ROOM, begun)
 
     def _understood_nothing(self, turn: Turn) -> None:
@@ -272,6 +277,9 @@ class Answers:
 
     def _apologise(self, turn: Turn, reason: str) -> None:
         """Nobody is left in silence: say that it went wrong, in place of the rest of the answer."""
+        if not turn.is_meant:  # or as far as is known: who talks to others wants to hear nothing
+            self._finish(turn, "nothing")
+            return
         self._remember(turn)
         self._do(CancelWork(turn.number, turn.revision))
         turn.revision += 1
@@ -291,6 +299,7 @@ class Answers:
             is_asked = turn.sounding and not turn.apologising
             self._confirming.over(turn.step if is_asked else Step.ANSWER, turn.text, self._now_s)
         self._record(turn, outcome, failure)
+        self._told(turn, outcome)
         finished = TurnFinished(turn.number, self._now_s, outcome, failure)
         if turn.client != ROOM:
             self._do(Tell(turn.client, finished))
@@ -301,6 +310,16 @@ class Answers:
             self._advance()
         if turn.kind in (Kind.SPEECH, Kind.ASK) and outcome == "answered":
             self._prefill(turn.client, turn.text if turn.step is Step.ASK_BACK else "")
+
+    def _told(self, turn: Turn, outcome: Outcome) -> None:
+        """Who called with this turn, or got an answer to it, may go on speaking."""
+        self.waking.finished(turn, outcome, self._now_s)
+        if turn.is_call and outcome == "nothing":
+            self._do(Publish(Woken("phrase", self._now_s)))
+
+    def _called(self, message: Woken) -> None:
+        self.waking.called(message.at_s)
+        self._do(Publish(message))
 
     def _prefill(self, conversation: int, begun: str = "") -> None:
         """What was said, and how the next question begins, is read while the model has nothing to do."""
@@ -333,9 +352,10 @@ class Answers:
     def _record(self, turn: Turn, outcome: Outcome, failure: str) -> None:
         """One line a turn, but for noises; what was said only where config.toml wants it."""
         status = turn.times.of(turn.number, outcome, self._now_s)
-        if turn.ended:
+        is_question = turn.ended and turn.is_meant
+        if is_question:
             self.recent.append(status)
-        level = logging.WARNING if outcome == "failed" else logging.INFO if turn.ended else logging.DEBUG
+        level = logging.WARNING if outcome == "failed" else logging.INFO if is_question else logging.DEBUG
         ending = "had nothing to answer" if outcome == "nothing" else outcome
         why = f" ({failure.rstrip('.')})" if failure else ""
         words = f'; "{turn.text}" → "{turn.heard()[0]}"' if self._log_words else ""

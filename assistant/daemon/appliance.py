@@ -81,7 +81,7 @@ class Appliance:
 
 def _somebody_waits(turn: Turn) -> bool:
     """Whether to die now would leave somebody in silence: who asks, is answered, or is apologised to."""
-    return turn.kind is Kind.SPEECH or " ".join(turn.sentences) == APOLOGY
+    return (turn.kind is Kind.SPEECH and turn.is_meant) or " ".join(turn.sentences) == APOLOGY
 
 
 class InterruptedTurn:

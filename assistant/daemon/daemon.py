@@ -20,6 +20,7 @@ from assistant.daemon.appliance import Appliance
 from assistant.daemon.hanging import Hanging
 from assistant.daemon.health import Health
 from assistant.daemon.memory_watch import MemoryWatch
+from assistant.daemon.mute import Mute
 from assistant.daemon.plan_changes import NO_VOICE, PlanChanges
 from assistant.daemon.status import StatusReport
 from assistant.daemon.supervision import Supervisor, worker_command
@@ -33,13 +34,13 @@ from assistant.messages import (
     EarconStarted,
     Fault,
     MicrophoneLevel,
+    Muted,
     PlayEarcon,
-    Prefill,
+    SetMute,
     SetVolume,
     Stage,
     StageState,
     StatusWanted,
-    Utterance,
 )
 from assistant.queues.broker import Broker, Peer
 from assistant.queues.server import SocketServer
@@ -50,13 +51,17 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 """How often the daemon looks at what hangs and at the memory: a program may take 100 MB in a second."""
 
+MUTED = "The microphone is off."
+HEARD_AGAIN = "The microphone is on again."
+
 
 class Daemon:
     """Everything that lives as long as the daemon does.
 
     `workers` are the stages to start at once; None: somebody else (systemd) starts all, and nobody sits at a
     screen.  `clock` gives seconds, monotonic.  `memory` holds the plan that completes `config`, and says when
-    to change it.  `faults` are there from the beginning.  `volume_file` keeps what volume somebody set.
+    to change it.  `faults` are there from the beginning.  `volume_file` and `mute_file` keep what volume
+    somebody set, and whether somebody muted it.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Daemon:
         memory: MemoryWatch | None = None,
         faults: Iterable[Fault] = (),
         volume_file: Path | None = None,
+        mute_file: Path | None = None,
     ) -> None:
         self._clock = clock
         self._turns = Turns(config)
@@ -106,6 +112,7 @@ class Daemon:
         )
         self._status = StatusReport(clock, MemoryGauge())
         self._volume = VolumeControl(config, volume_file)
+        self._mute = Mute(mute_file)
         self._to_do: deque[Action] = deque()
         self._acting = False
 
@@ -154,10 +161,14 @@ class Daemon:
         if peer.role == "client" or peer.role == "watcher":
             for state in self._health.states.values():
                 self.broker.tell(peer.number, state)
+            if peer.role == "watcher" and self._mute.now:
+                self.broker.tell(peer.number, Muted(True))
         else:
             self._set_state(StageState(peer.role, "starting"))
             if peer.role == "tts":
                 self.broker.notify("tts", self._volume.now)
+            if peer.role == "vad":  # before it is given a turn, and hears anything
+                self.broker.notify("vad", Muted(self._mute.now))
             self._act(self._turns.stage_joined(peer.role))
             if self.pause_s(peer.role) == math.inf:
                 self._failing(peer.role, NO_VOICE)
@@ -183,6 +194,8 @@ class Daemon:
             self._tell_status(peer)
         elif isinstance(message, SetVolume) and peer.role == "client":
             self._set_volume(peer, message)
+        elif isinstance(message, SetMute) and peer.role in ("client", "vad"):
+            self._set_mute(peer, message.muted)
         elif peer.role == "client":
             self._act(self._turns.from_client(peer.number, message, now_s))
         elif peer.role == "watcher":
@@ -204,7 +217,7 @@ class Daemon:
         self._act(self._turns.set_aside(stage, message, self._clock()))
 
     def lost(self, stage: Stage, message: AnyMessage, why: str) -> None:
-        if not (isinstance(message, Prefill) or (isinstance(message, Utterance) and message.so_far)):
+        if self._turns.is_waited_for(message):
             log.warning("a message for %s was dropped: %s", stage, why)
             self._announcer.lost()
         self._act(self._turns.lost(stage, message, why, self._clock()))
@@ -308,7 +321,14 @@ class Daemon:
         plan = self._plan.plan if self._plan is not None else None
         turns = self._turns
         status = self._status.status(
-            self.broker, self._health, wanted, plan, turns.turns(), turns.recent, self._volume.now
+            self.broker,
+            self._health,
+            wanted,
+            plan,
+            turns.turns(),
+            turns.recent,
+            self._volume.now,
+            self._mute.now,
         )
         self.broker.tell(peer.number, status)
 
@@ -320,6 +340,19 @@ class Daemon:
         self.broker.tell(peer.number, self._volume.now)
         if is_new:
             self._volume.keep()
+
+    def _set_mute(self, peer: Peer, wanted: bool | None) -> None:
+        """In force at once, and kept before it is confirmed; raises `AnswerError` where it cannot be."""
+        self._mute.set(wanted)
+        now = Muted(self._mute.now)
+        self.broker.notify("vad", now)
+        if now.muted:
+            self._act(self._turns.muted(self._clock()))
+        self.broker.publish(now)
+        if peer.role == "vad":  # a button shows nothing
+            self._announce(MUTED if now.muted else HEARD_AGAIN)
+        self._mute.keep()
+        self.broker.tell(peer.number, now)
 
     # ------------------------------------------------------------ what people hear of all this
 
@@ -339,12 +372,15 @@ class Daemon:
         states = self._health.states
         self._announcer.stages(
             all(state.state == "ready" for state in states.values()),
-            any(state.detail for state in states.values()),
+            any(state.detail and state.state != "ready" for state in states.values()),
         )
         turns = [turn for turn in self._turns.turns() if turn.kind is Kind.SPEECH]
+        is_sign_due = self._turns.waking.is_sign_due(now_s)
         if all(turn.ended for turn in turns):  # nobody speaks, whom an earcon would disturb
+            if is_sign_due:
+                self._announcer.listens()
             for turn in turns:
-                if not turn.sounding:
+                if turn.is_meant and not turn.sounding:
                     self._announcer.silence(turn.number, now_s - turn.ended_s)
 
 

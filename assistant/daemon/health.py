@@ -59,7 +59,8 @@ class Health:
             level = logging.INFO if state.state == "ready" else logging.DEBUG
             log.log(level, "%s is %s", stage, state.state)
         elif state.detail != self._said.get(stage):
-            log.warning("%s cannot work: %s", stage, state.detail)
+            how = "lacks something" if state.state == "ready" else "cannot work"
+            log.warning("%s %s: %s", stage, how, state.detail)
         if state.detail or state.state == "ready":
             self._said[stage] = state.detail
 

@@ -49,11 +49,12 @@ class StatusReport:
         turns: Iterable[Turn],
         recent: Iterable[TurnStatus],
         volume: Volume,
+        muted: bool,
     ) -> Status:
         """How everything is now.
 
         `wanted` are the stages that should run at all times, `turns` those that are not over, `recent` the
-        last that are.
+        last that are, `muted` whether the microphone is not to be heard.
         """
         stages = tuple(_stage(broker, health, stage, stage in wanted, plan) for stage in STAGES)
         available = self._gauge.available()
@@ -71,6 +72,7 @@ class StatusReport:
             microphone=self._microphone,
             turns=tuple(recent),
             volume=volume,
+            muted=muted,
         )
 
 

@@ -28,7 +28,8 @@ class Turn:
     """A question and its answer.  `client` is 0 for the room.
 
     `is_read` is one whose beginning is being read while the person speaks on, `torn` a question of which a
-    vad worker that died may have taken a part along.  `step` is what is done with what was said.
+    vad worker that died may have taken a part along.  `step` is what is done with what was said.  `is_meant`
+    is one that is meant for the assistant, as far as is known yet, and `is_call` one that only calls it.
     """
 
     number: int
@@ -56,6 +57,8 @@ class Turn:
     apologising: bool = False
     mute: bool = False
     torn: bool = False
+    is_meant: bool = True
+    is_call: bool = False
     sounding: bool = False
     failure: str = ""
     held: list[AnyMessage] = field(default_factory=list)

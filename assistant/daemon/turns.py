@@ -25,9 +25,11 @@ from assistant.messages import (
     Failure,
     ForgetConversation,
     Gap,
+    Interrupted,
     MicrophoneEnded,
     NextTurn,
     PlaybackStarted,
+    Prefill,
     Question,
     Recognise,
     Say,
@@ -46,6 +48,7 @@ from assistant.messages import (
     TurnAccepted,
     TurnEnded,
     Utterance,
+    Woken,
     Worked,
 )
 from assistant.text.clean import clean_question
@@ -78,6 +81,13 @@ class Turns(Answers):
         self._heard_again_s: float | None = float("-inf")  # since when, after the last death of a vad worker
         self._settled = 0
         self._told_vad = NextTurn(0)
+
+    def is_waited_for(self, message: AnyMessage) -> bool:
+        """Whether somebody waits for what comes of `message`: no early work, and meant for the assistant."""
+        if isinstance(message, Prefill) or (isinstance(message, Utterance) and message.so_far):
+            return False
+        turn = self._turns.get(getattr(message, "turn", -1))
+        return turn is None or turn.is_meant
 
     def turns(self) -> list[Turn]:
         """Every turn that is not over."""
@@ -153,6 +163,8 @@ class Turns(Answers):
             self._speech_started(message)
         elif isinstance(message, MicrophoneEnded):
             self._do(Publish(message))
+        elif isinstance(message, Woken):
+            self._called(message)
         elif (turn := self._turns.get(getattr(message, "turn", -1))) is not None:
             if isinstance(message, Failure) and turn.is_read and not turn.paused:
                 turn.is_read = False  # the whole may yet be read
@@ -188,6 +200,15 @@ class Turns(Answers):
             self._do(Enqueue("stt", sound))
         else:
             raise AnswerError(f"A client cannot send {type(message).__name__}.")
+        return self._drain()
+
+    def muted(self, now_s: float) -> list[Action]:
+        """Nothing more is heard: what somebody is just saying is void, too."""
+        self._now_s = now_s
+        if self._open is not None:
+            self._finish(self._open, "cancelled")
+            self._orphan_ends_s = None
+            self._tell_vad_next()
         return self._drain()
 
     def announce(self, text: str, now_s: float) -> tuple[int, list[Action]]:
@@ -247,7 +268,7 @@ class Turns(Answers):
         elif turn is not None and getattr(message, "revision", 0) == turn.revision:
             reason = f"The {stage} stage did not get to it: {why.rstrip('.')}."
             if turn.ended:
-                self._finish(turn, "failed", reason)
+                self._finish(turn, "failed" if turn.is_meant else "nothing", reason)
             else:
                 self._give_up(turn, reason)
         return self._drain()
@@ -277,6 +298,7 @@ class Turns(Answers):
             return
         turn = Turn(message.turn, Kind.SPEECH, ROOM, began_s=message.at_s, ended=False)
         turn.torn = self._heard_again_s is None or self._now_s - self._heard_again_s < TORN_WITHIN_S
+        self.waking.began(turn, message.at_s)
         self._turns[turn.number] = turn
         self._line.append(turn)
         self._orphan_ends_s = None
@@ -336,6 +358,10 @@ class Turns(Answers):
             self._turn_ended(turn, TurnEnded(turn.number, turn.revision, self._now_s, self._now_s))
         elif not turn.ended:
             self._finish(turn, "nothing")
+
+    def _interrupted(self, turn: Turn, _message: Interrupted) -> None:
+        if turn.ended:
+            self._finish(turn, "cancelled")
 
     @property
     def _open(self) -> Turn | None:
@@ -403,6 +429,7 @@ _HANDLERS: dict[type[AnyMessage], Callable[[Turns, Turn, Any], None]] = {
     SpeechResumed: Turns._resumed,
     TurnEnded: Turns._turn_ended,
     SpeechDropped: Turns._dropped,
+    Interrupted: Turns._interrupted,
     Transcript: Turns._transcript,
     Token: Turns._token,
     Sentence: Turns._sentence,

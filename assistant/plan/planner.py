@@ -14,7 +14,7 @@ from assistant.catalogue.read import KINDS, Kind, current
 from assistant.config import Config, models_folder, state_folder
 from assistant.errors import BoardError, ModelError
 from assistant.plan.candidates import Candidate, candidates, stand_in
-from assistant.plan.prediction import MIB, repacked_types
+from assistant.plan.prediction import MIB, repacked_types, vad_need
 from assistant.plan.selection import Plan
 from assistant.plan.sets import Facts
 
@@ -93,6 +93,7 @@ def gather(
         speed=speed,
         context_tokens=wanted.context_tokens,
         least_context_tokens=max(LEAST_CONTEXT_TOKENS, 2 * wanted.max_tokens, least),
+        vad=vad_need(config.wake),
         kv_types=("f16", "q8_0") if wanted.kv_type == "auto" else (wanted.kv_type,),
     )
 

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from assistant.catalogue.shapes import LlmShape, SttShape, TtsShape
+from assistant.config import Wake
 
 MIB = 1024 * 1024
 
@@ -28,6 +29,8 @@ of a step's operations within a second on a Pi, after which it can be stopped.
 
 DAEMON_BYTES = 21 * MIB
 VAD_BYTES = 36 * MIB
+WAKE_WORD_BYTES = 3 * MIB
+BUTTON_BYTES = 3 * MIB
 STT_BASE_BYTES = 49 * MIB
 LLM_BASE_BYTES = 46 * MIB
 TTS_BASE_BYTES = 42 * MIB
@@ -48,6 +51,13 @@ class Need(msgspec.Struct, frozen=True):
 
 DAEMON = Need(DAEMON_BYTES, DAEMON_BYTES)
 VAD = Need(VAD_BYTES, VAD_BYTES)
+
+
+def vad_need(wake: Wake) -> Need:
+    """The process of the microphone, with what wakes it."""
+    word = WAKE_WORD_BYTES if wake.mode == "word" else 0
+    button = BUTTON_BYTES if wake.button_gpio >= 0 else 0
+    return Need(VAD_BYTES + word + button, VAD_BYTES + word + button)
 
 
 def total_bytes(needs: Iterable[Need]) -> int:

@@ -28,7 +28,7 @@ def reasons(
     """Why it is this plan and not a better one, a sentence each."""
     if not fits:
         yield (
-            f"Nothing fits: even the smallest set needs {mib(total(chosen))} MiB, and "
+            f"Nothing fits: even the smallest set needs {mib(total(facts, chosen))} MiB, and "
             f"{mib(facts.budget_bytes)} are there."
         )
     llm = chosen[0]
@@ -55,7 +55,7 @@ def why_no_voice(facts: Facts, chosen: Set, sets: list[Set]) -> str:
     if chosen[1].candidate is not None:
         return ""
     if facts.stt and facts.tts:
-        least = min(total(parts) for parts in sets if parts[1].candidate is not None)
+        least = min(total(facts, parts) for parts in sets if parts[1].candidate is not None)
         return (
             f"There is no room for speech: with it at least {mib(least)} MiB are needed; "
             "questions are typed and answers read."
@@ -80,7 +80,7 @@ def _why_not(
         return _slowness(facts, candidate)
     before = [part.candidate for part in chosen[:place]]
     least = min(
-        total(parts)
+        total(facts, parts)
         for parts in sets
         if [part.candidate for part in parts[: place + 1]] == [*before, candidate]
         and (parts[1].candidate is None) == (chosen[1].candidate is None)

@@ -54,8 +54,8 @@ def select(facts: Facts, no_better_than: Plan | None = None) -> Plan:
         raise ValueError("a plan needs a language model")
     sets = sorted(all_sets(facts), key=order_of)
     allowed = [parts for parts in sets if no_better_than is None or _no_better(facts, parts, no_better_than)]
-    fitting = [parts for parts in allowed if total(parts) <= facts.budget_bytes]
-    chosen = fitting[0] if fitting else min(allowed, key=total)
+    fitting = [parts for parts in allowed if total(facts, parts) <= facts.budget_bytes]
+    chosen = fitting[0] if fitting else min(allowed, key=lambda parts: total(facts, parts))
     llm, stt, tts = chosen
     assert llm.candidate is not None
     return Plan(
@@ -64,7 +64,7 @@ def select(facts: Facts, no_better_than: Plan | None = None) -> Plan:
         tts.candidate,
         llm.context_tokens,
         llm.kv_type,
-        processes(chosen),
+        processes(facts, chosen),
         facts.budget_bytes,
         bool(fitting),
         tuple(reasons(facts, chosen, sets, bool(fitting))),

@@ -53,7 +53,8 @@ class Facts(msgspec.Struct, frozen=True):
     """What a plan rests on.  The candidates stand from the best to the least.
 
     `budget_bytes` is what the whole assistant may take, `context_tokens` the most that is wanted and
-    `least_context_tokens` what there must be.  Without a `speed` none is asked for: nothing is to choose.
+    `least_context_tokens` what there must be, `vad` what the microphone's process needs.  Without a `speed`
+    none is asked for: nothing is to choose.
     """
 
     budget_bytes: int
@@ -68,6 +69,7 @@ class Facts(msgspec.Struct, frozen=True):
     context_tokens: int = 2048
     least_context_tokens: int = 512
     kv_types: tuple[KvType, ...] = ("f16", "q8_0")
+    vad: Need = VAD
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -104,15 +106,15 @@ def order_of(parts: Set) -> tuple[Any, ...]:
     return (stt.candidate is None, llm.place[:2], stt.place, tts.place, llm.place[2:])
 
 
-def processes(parts: Set) -> dict[str, Need]:
+def processes(facts: Facts, parts: Set) -> dict[str, Need]:
     llm, stt, tts = parts
     if stt.candidate is None:
         return {"daemon": DAEMON, "llm": llm.need}
-    return {"daemon": DAEMON, "vad": VAD, "stt": stt.need, "llm": llm.need, "tts": tts.need}
+    return {"daemon": DAEMON, "vad": facts.vad, "stt": stt.need, "llm": llm.need, "tts": tts.need}
 
 
-def total(parts: Set) -> int:
-    return total_bytes(processes(parts).values())
+def total(facts: Facts, parts: Set) -> int:
+    return total_bytes(processes(facts, parts).values())
 
 
 def _llm_parts(facts: Facts) -> Iterator[Part]:

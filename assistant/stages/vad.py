@@ -17,9 +17,12 @@ from assistant.messages import (
     AnyMessage,
     EarconStarted,
     Hangover,
+    Interrupted,
     MicrophoneEnded,
+    Muted,
     NextTurn,
     PlaybackStarted,
+    SetMute,
     SpeechDropped,
     SpeechResumed,
     SpeechStarted,
@@ -27,9 +30,11 @@ from assistant.messages import (
     TurnEnded,
     TurnFinished,
     Utterance,
+    Woken,
 )
 from assistant.queues.link import Link
 from assistant.service import systemd
+from assistant.stages.waking import Heard, Waker, presses, spotter
 
 SILENCE = bytes(2 * FRAME_SAMPLES)
 ECHO_FRAMES = 15
@@ -61,6 +66,9 @@ class VadStage:
         self._voice = WebrtcVad(config.vad.aggressiveness)
         self._vad = config.vad
         self._endpointer = endpointing.Endpointer(config.vad)
+        self._waker = Waker(config.wake, spotter(config.wake))
+        self._button, self._button_fault = presses(config.wake)
+        self._muted = False
         self._name = config.audio.microphone
         self._microphone = self._open(LOOK_FOR_S)
         self._level = LevelMeter()
@@ -79,6 +87,8 @@ class VadStage:
     def listen(self) -> Iterator[AnyMessage]:
         """Endless, unless the microphone fails (`AudioError`) or the daemon goes (`Disconnected`)."""
         settled = self._await_next().settled
+        if self._button_fault:
+            yield StageState("vad", "ready", self._button_fault)
         while True:
             while self._microphone.can_wait and len(self._unfinished) >= MOST_UNFINISHED:
                 self._link.receive(0.05)
@@ -104,15 +114,14 @@ class VadStage:
         if self._is_open:
             self._is_open = False
             yield SpeechDropped(self._turn.turn)
-        self._endpointer = endpointing.Endpointer(self._vad)
-        self._frames = 0
-        self._arrivals.clear()
+        self._begin_anew()
+        self._waker.forget()
         self._link.post(StageState("vad", "gone", str(error), "microphone"))
         systemd.status(str(error))
         if not self._microphone.close():
             raise error
         self._microphone = self._open(RESTART_AFTER_S, look_again=True)
-        yield StageState("vad", "ready")
+        yield StageState("vad", "ready", self._button_fault)
         systemd.status("ready")
 
     def _open(self, within_s: float, look_again: bool = False) -> Microphone:
@@ -145,16 +154,59 @@ class VadStage:
 
     def _hear(self, frame: bytes) -> Iterator[AnyMessage]:
         systemd.alive()
-        if self._frames == 0:
-            self._origin = self._microphone.position - FRAME_SAMPLES
-        self._frames += 1
-        self._arrivals.append(self._microphone.captured_at_s)
         level = self._level.feed(frame, self._microphone.position, self._microphone.captured_at_s)
         if level is not None:
             self._link.post(level)  # of the room as it is, whether it is listened to or not
+        press = self._button.take() if self._button is not None else None
+        if press == "long":
+            yield SetMute()
+        if self._muted:
+            yield from self._hear_nothing()
+            return
         if self._is_deaf():
             frame = SILENCE
-        events = self._endpointer.feed(frame, self._voice.voiced(frame))
+        at_s = self._microphone.captured_at_s
+        heard = Heard(frame, self._voice.voiced(frame), self._microphone.position, at_s)
+        called, wanted = self._waker.hear(heard, pressed=press == "short")
+        if called is not None:
+            yield from self._call(Woken(called, at_s))
+        if wanted[:1] != [heard]:  # it sleeps, or has just woken up
+            self._begin_anew()
+            self._sleep_on(self._waker.needed_from())
+        for heard in wanted:
+            yield from self._listen_to(heard)
+
+    def _call(self, call: Woken) -> Iterator[AnyMessage]:
+        if self._speaking:
+            yield Interrupted(self._speaking, call.at_s)
+        yield call
+
+    def _hear_nothing(self) -> Iterator[AnyMessage]:
+        """The microphone is muted: what was heard of a question is void, and nothing is kept."""
+        if self._is_open:
+            self._is_open = False
+            yield SpeechDropped(self._turn.turn)
+        self._begin_anew()
+        self._waker.forget()
+        self._sleep_on(self._microphone.position)
+
+    def _sleep_on(self, needed_from: int) -> None:
+        if self._microphone.position // FRAME_SAMPLES % 50 == 0:
+            self._microphone.settled(needed_from)
+
+    def _begin_anew(self) -> None:
+        """The next frame that is listened to is the first one."""
+        if self._frames:
+            self._endpointer = endpointing.Endpointer(self._vad)
+            self._frames = 0
+            self._arrivals.clear()
+
+    def _listen_to(self, heard: Heard) -> Iterator[AnyMessage]:
+        if self._frames == 0:
+            self._origin = heard.position - FRAME_SAMPLES
+        self._frames += 1
+        self._arrivals.append(heard.at_s)
+        events = self._endpointer.feed(heard.frame, heard.voiced)
         if events:
             yield from self._messages(events)
         if events or self._frames % 50 == 0:
@@ -181,6 +233,7 @@ class VadStage:
                     self._endpointer.speculate(self._turn.speculate, self._turn.look_every_ms)
                     self._next = None
                     self._unfinished.add(self._turn.turn)
+                    self._waker.gate.began(self._turn.turn)
                     self._is_open = True
                     yield SpeechStarted(self._turn.turn, self._arrived_s(sample))
                 case endpointing.Paused():
@@ -224,6 +277,11 @@ class VadStage:
     def _settle(self) -> None:
         self._microphone.settled(self._origin + self._endpointer.settled)
 
+    @property
+    def _now_s(self) -> float:
+        """The microphone's time."""
+        return self._microphone.position / RATE_HZ
+
     def _await_next(self) -> NextTurn:
         while self._next is None:
             self._link.receive(0.05)
@@ -232,6 +290,10 @@ class VadStage:
     def _on_notice(self, message: AnyMessage) -> None:
         if isinstance(message, NextTurn):
             self._next = message
+            if message.revision:  # the question at hand, of which an earlier worker heard the beginning
+                self._waker.gate.called(self._now_s)
+        elif isinstance(message, Muted):
+            self._muted = message.muted
         elif isinstance(message, Hangover):
             if self._is_open and message.turn == self._turn.turn:
                 self._endpointer.expect(message.revision - self._turn.revision, message.duration_ms)
@@ -241,5 +303,6 @@ class VadStage:
             self._earcon_s = (message.at_s, message.at_s + message.duration_ms / 1000)
         elif isinstance(message, TurnFinished):
             self._unfinished.discard(message.turn)
+            self._waker.gate.finished(message.turn, message.outcome, self._now_s)
             if message.turn == self._speaking:
                 self._speaking = 0

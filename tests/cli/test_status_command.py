@@ -144,6 +144,16 @@ def heard(rms_dbfs: float, peak_dbfs: float, lost_frames: int = 0, at_s: float =
             "  vad       No microphone was found, because none is connected; plug one in, or\n"
             "            use `assistant --text`.\n",
         ),
+        (
+            with_vad(state="ready", detail="The button on GPIO 17 cannot be used."),
+            WELL,
+            "  vad       The button on GPIO 17 cannot be used.\n",
+        ),
+        (
+            changed(muted=True),
+            WELL,
+            "Microphone  muted until `assistant unmute`; -52 dBFS, peak -31 dBFS\n",
+        ),
         (with_vad(state="gone", detail="\x1b[2Jgone"), WELL, "  vad       gone\n"),
         (
             msgspec.structs.replace(with_vad(state="gone", detail="No.", fault="microphone"), state="deaf"),
@@ -233,6 +243,7 @@ def test_for_programs() -> None:
             "available_bytes": 1234 * MIB,
             "limited_by": "the memory that is free",
         },
+        "muted": False,
         "microphone": {
             "rms_dbfs": -52.4,
             "peak_dbfs": -31.2,

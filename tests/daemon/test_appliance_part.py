@@ -183,6 +183,7 @@ def turn(kind: Kind, ended: bool = True) -> Turn:
         ([], False),
         ([turn(Kind.SPEECH)], True),
         ([turn(Kind.SPEECH, ended=False)], True),  # what they have said so far is lost
+        ([Turn(1, Kind.SPEECH, 0, is_meant=False)], False),  # they talk to others
         ([turn(Kind.ASK), turn(Kind.SAY), turn(Kind.SYNTHESISE), turn(Kind.RECOGNISE)], False),
         ([turn(Kind.ASK), turn(Kind.SPEECH)], True),
     ],

@@ -154,3 +154,16 @@ def test_the_memory_controller_is_asked_for_once_and_taken_back(
     expected = becomes.replace(" cgroup_enable=memory", "") if added else becomes
     assert undone == expected.replace("root", "quiet root")
     assert {path.name for path in tmp_path.iterdir()} <= {"cmdline.txt", "controllers"}
+
+
+@pytest.mark.parametrize("has_pins", [True, False])
+def test_vad_gets_the_pins_where_there_are_any(has_pins: bool, tmp_path: Path) -> None:
+    """A group that is not there would keep the unit from starting."""
+    folder = tmp_path / "assistant-vad.service.d"
+    for now in (True, has_pins):  # the second time, the pins may have gone
+        group = f"getent() {{ [[ $* == 'group gpio' ]] && {str(now).lower()}; }}; "
+        assert bash(group + 'gpio_pins "$1"', folder).returncode == 0
+    assert folder.exists() is has_pins
+    if has_pins:
+        text = (folder / "20-gpio.conf").read_text("utf-8")
+        assert "\nSupplementaryGroups=gpio\nDeviceAllow=char-gpiochip rw\n" in text

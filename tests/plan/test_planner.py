@@ -15,10 +15,10 @@ from assistant.board.recognise import GIB
 from assistant.board.speed import FILE, Kept
 from assistant.catalogue import locate
 from assistant.catalogue.read import KINDS, read
-from assistant.config import Config, Llm, Models, Stt, Tts
+from assistant.config import Config, Llm, Models, Stt, Tts, Wake
 from assistant.errors import ModelError
 from assistant.plan import planner
-from assistant.plan.prediction import MIB, repacked_types
+from assistant.plan.prediction import BUTTON_BYTES, MIB, WAKE_WORD_BYTES, repacked_types
 from assistant.plan.selection import select
 from assistant.plan.sets import Facts
 
@@ -116,6 +116,24 @@ def test_facts_of_the_board_and_of_the_configuration(tmp_path: Path) -> None:
     assert facts.repacked == repacked_types("aarch64", frozenset({"asimddp"}))
     assert (facts.speed, facts.language, facts.prefer) == (SPEEDS[PI_5], "fr", "balanced")
     assert (facts.context_tokens, facts.kv_types) == (2048, ("f16", "q8_0"))
+
+
+@pytest.mark.parametrize(
+    ("wake", "more_bytes"),
+    [
+        (Wake(), 0),
+        (Wake(mode="phrase"), 0),
+        (Wake(mode="word"), WAKE_WORD_BYTES),
+        (Wake(mode="word", button_gpio=17), WAKE_WORD_BYTES + BUTTON_BYTES),
+    ],
+)
+def test_what_wakes_it_takes_memory(wake: Wake, more_bytes: int, tmp_path: Path) -> None:
+    plans = [
+        select(facts_of(in_folder(msgspec.structs.replace(TINY_OWN, wake=each), tmp_path), PI_4, 4))
+        for each in (Wake(), wake)
+    ]
+    assert plans[1].processes["vad"].peak_bytes - plans[0].processes["vad"].peak_bytes == more_bytes
+    assert plans[1].total_bytes - plans[0].total_bytes == more_bytes
 
 
 @pytest.mark.parametrize(

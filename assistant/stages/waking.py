@@ -1,0 +1,117 @@
+"""vad's part of [wake]: what of the microphone's sound is listened to, and who has called."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Literal, NamedTuple, Protocol
+
+from assistant.audio.formats import FRAME_MS, FRAME_SAMPLES, RATE_HZ
+from assistant.audio.waking import Gate, end_of_word
+from assistant.config import Wake
+from assistant.errors import ButtonError
+
+Call = Literal["word", "button"]
+
+KEPT_FRAMES = 75
+"""Of a sleeper's sound (1.5 s): a wake word, so that a successor hears it again."""
+
+EARLIER_FRAMES, LATER_FRAMES = 5, 2
+"""How far (100 and 40 ms) from where a wake word usually ends its end is looked for.  The sound of its last
+vowel does a transcript less harm than a lost first word, in which a T is as quiet as a pause."""
+
+BEFORE_PRESS_FRAMES = 15
+"""People begin to speak (300 ms) before they have let go of a button."""
+
+
+class Heard(NamedTuple):
+    """A frame, whether it is voiced, the microphone's position behind it, and when it was captured."""
+
+    frame: bytes
+    voiced: bool
+    position: int
+    at_s: float
+
+
+class Spotter(Protocol):
+    """What `engines.wake_word.WakeWord` is, or a test's."""
+
+    delay_ms: int
+
+    def hears(self, frame: bytes) -> bool: ...
+
+
+class Presses(Protocol):
+    """What `engines.button.Button` is."""
+
+    def take(self) -> Literal["short", "long"] | None: ...
+
+
+class Waker:
+    """Awake or asleep.  Time is the microphone's: `position` / `RATE_HZ`, as a recording may come faster."""
+
+    def __init__(self, wake: Wake, word: Spotter | None) -> None:
+        self.gate = Gate(wake.mode in ("open", "phrase"), wake.follow_up_s)
+        self._word = word
+        self._kept: deque[Heard] = deque(maxlen=KEPT_FRAMES)
+
+    def hear(self, heard: Heard, pressed: bool) -> tuple[Call | None, list[Heard]]:
+        """The next frame: who called with it, and what is to be listened to now, of earlier frames, too.
+
+        What somebody who slept is given begins anew, behind the wake word.
+        """
+        now_s = heard.position / RATE_HZ
+        self._kept.append(heard)
+        was_open = self.gate.is_open(now_s)
+        called: Call | None = "button" if pressed else None
+        if self._word is not None and self._word.hears(heard.frame):
+            called = "word"
+        if called:
+            self.gate.called(now_s)
+        if was_open:
+            return called, [heard]
+        if called is None:
+            return None, []
+        return called, list(self._kept)[self._begin(called) :]
+
+    def needed_from(self) -> int:
+        """The microphone's position from which on a sleeper's successor should hear again."""
+        return self._kept[0].position - FRAME_SAMPLES if self._kept else 0
+
+    def forget(self) -> None:
+        """What was heard is not to be listened to any more."""
+        self._kept.clear()
+
+    def _begin(self, called: Call) -> int:
+        """With which of the kept frames a question may begin."""
+        end = len(self._kept)
+        if called == "button" or self._word is None:
+            return max(0, end - BEFORE_PRESS_FRAMES)
+        usual = end - self._word.delay_ms // FRAME_MS
+        frames = [heard.frame for heard in self._kept]
+        return end_of_word(frames, usual - EARLIER_FRAMES, usual + LATER_FRAMES)
+
+
+def spotter(wake: Wake) -> Spotter | None:
+    """The wake word's model, where one is wanted: with numpy, which a plain setup does without."""
+    if wake.mode != "word":
+        return None
+    from assistant.engines.wake_word import WakeWord
+
+    return WakeWord(wake.word)
+
+
+def presses(wake: Wake) -> tuple[Presses | None, str]:
+    """The button, where one is wanted; without one, why not, or "".
+
+    Raises `ButtonError` where nothing else could wake the assistant.
+    """
+    if wake.button_gpio < 0:
+        return None, ""
+    from assistant.engines.button import Button
+
+    try:
+        return Button(wake.button_gpio), ""
+    except ButtonError as error:
+        if wake.mode == "button":
+            raise
+        return None, str(error)

@@ -1,0 +1,249 @@
+"""Which spoken turns are meant for the assistant, as the turn state machine sees it."""
+
+from __future__ import annotations
+
+import pytest
+from test_turns import Room, utterance
+
+from assistant.audio.waking import LISTEN_S
+from assistant.config import Config, Wake
+from assistant.daemon.answers import APOLOGY
+from assistant.daemon.turn import Notify
+from assistant.daemon.turns import Turns
+from assistant.messages import (
+    Failure,
+    Interrupted,
+    NextTurn,
+    Prefill,
+    Question,
+    Sentence,
+    SpeechDropped,
+    Transcript,
+    TurnEnded,
+    TurnFinished,
+    Woken,
+)
+
+FOLLOW_UP_S = 8.0
+
+
+def room_with(wake: Wake) -> Room:
+    room = Room()
+    room.turns = Turns(Config(wake=wake))
+    room.turns.stage_joined("vad")
+    return room
+
+
+@pytest.fixture
+def room() -> Room:
+    return room_with(Wake(mode="phrase", phrase="computer", follow_up_s=int(FOLLOW_UP_S)))
+
+
+def says(room: Room, text: str, turn: int = 1) -> list[str]:
+    """Somebody says this; what the language model is asked."""
+    asked: list[str] = []
+    room.starts(turn)
+    room.pauses(turn)
+    room.is_understood(turn, text=text)
+    asked += [q.text for q in room.work(Question) if isinstance(q, Question)]
+    room.ends(turn)
+    asked += [q.text for q in room.work(Question) if isinstance(q, Question)]
+    return asked
+
+
+def is_answered(room: Room, turn: int = 1) -> None:
+    room.answers("It is so.", turn=turn)
+    room.is_heard(0, turn=turn)
+
+
+def shown(room: Room) -> list[str]:
+    return [m.text for m in room.published if isinstance(m, Transcript) and m.text]
+
+
+def test_what_is_not_meant_for_it_is_over_without_a_sound_and_shown_to_nobody(room: Room) -> None:
+    assert says(room, "It will rain tomorrow.") == []
+    assert room.finished() == [(1, "nothing")]
+    assert shown(room) == []
+    assert not room.turns.recent, "nor is it among the last turns"
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("Computer, what time is it?", "What time is it?"),
+        ("Hey computer, what time is it?", "What time is it?"),
+        ("What time is it, computer?", "What time is it?"),
+    ],
+)
+def test_what_is_said_to_it_is_asked_without_its_name(room: Room, said: str, asked: str) -> None:
+    assert says(room, said) == [asked]
+    is_answered(room)
+    assert room.finished() == [(1, "answered")]
+    assert shown(room) == [asked]
+    assert [exchange.question for exchange in room.history()] == [asked]
+
+
+def test_its_name_alone_calls_it_and_is_answered_by_a_sign(room: Room) -> None:
+    assert says(room, "Computer!") == []
+    assert [m for m in room.published if isinstance(m, Woken)] == [Woken("phrase", room.now_s)]
+    assert room.turns.waking.is_sign_due(room.now_s)
+    assert not room.turns.waking.is_sign_due(room.now_s), "once"
+    room.now_s += LISTEN_S - 1
+    assert says(room, "What time is it?", turn=2) == ["What time is it?"]
+
+
+def test_the_call_is_forgotten_after_a_while(room: Room) -> None:
+    says(room, "Computer!")
+    room.now_s += LISTEN_S
+    assert says(room, "What time is it?", turn=2) == []
+
+
+def test_a_name_that_the_person_goes_on_from_is_no_call(room: Room) -> None:
+    room.starts()
+    room.pauses()
+    room.is_understood(text="Computer")
+    room.resumes()
+    room.pauses(revision=1)
+    room.is_understood(revision=1, text="Computers are expensive.")
+    room.ends(revision=1)
+    assert room.finished() == [(1, "nothing")]
+    assert not [m for m in room.published if isinstance(m, Woken)]
+
+
+def test_a_name_behind_a_pause_makes_it_a_question(room: Room) -> None:
+    room.starts()
+    room.pauses()
+    room.is_understood(text="What time is it")
+    assert room.work(Question) == []
+    room.resumes()
+    room.pauses(revision=1)
+    room.is_understood(revision=1, text="What time is it, computer?")
+    (question,) = room.work(Question)
+    assert isinstance(question, Question)
+    assert question.text == "What time is it?"
+
+
+@pytest.mark.parametrize(("after_s", "asked"), [(FOLLOW_UP_S - 1, ["And why?"]), (FOLLOW_UP_S, [])])
+def test_after_an_answer_no_name_is_needed_for_a_while(room: Room, after_s: float, asked: list[str]) -> None:
+    says(room, "Computer, is it so?")
+    is_answered(room)
+    room.now_s += after_s
+    assert says(room, "And why?", turn=2) == asked
+
+
+def test_while_it_answers_no_name_is_needed(room: Room) -> None:
+    says(room, "Computer, is it so?")
+    room.now_s += 100
+    says(room, "And why?", turn=2)
+    room.answers("It is so.")
+    room.is_heard(0)
+    assert room.work(Question) == [Question(2, 0, "And why?", room.history(), hurry=True)]
+
+
+@pytest.mark.parametrize(
+    ("so_far", "begun"),
+    [
+        ("It will rain tomorrow", None),
+        ("Computer what is the", "What is"),
+        ("Com", None),
+        ("Computer what", ""),
+    ],
+)
+def test_only_the_beginning_of_a_question_is_read_ahead(room: Room, so_far: str, begun: str | None) -> None:
+    room.starts()
+    room.fact("stt", Transcript(1, 0, so_far, "en", 0.9, 1.0, so_far=True))
+    read = [p.begun for p in room.work(Prefill) if isinstance(p, Prefill)]
+    assert read == ([begun] if begun else [])
+
+
+@pytest.mark.parametrize("called", [True, False])
+def test_only_who_asked_hears_an_apology(room: Room, called: bool) -> None:
+    if called:
+        says(room, "Computer!", turn=1)
+    turn = 2 if called else 1
+    room.starts(turn)
+    room.pauses(turn)
+    room.ends(turn)
+    room.fact("stt", Failure("stt", turn, 0, "It broke."))
+    apologies = [m for m in room.published if isinstance(m, Sentence) and m.text == APOLOGY]
+    assert bool(apologies) is called
+    if not called:
+        assert room.finished() == [(1, "nothing")]
+
+
+def test_nobody_is_told_that_a_part_of_somebody_elses_talk_was_not_heard(room: Room) -> None:
+    room.note(room.turns.stage_left("vad", room.now_s))
+    room.note(room.turns.stage_ready("vad", room.now_s))
+    room.starts()
+    room.fact("vad", SpeechDropped(1))
+    assert room.finished() == [(1, "nothing")]
+
+
+def test_what_is_lost_of_somebody_elses_talk_is_lost_in_silence(room: Room) -> None:
+    room.starts()
+    room.pauses()
+    room.ends()
+    assert not room.turns.is_waited_for(utterance())
+    room.note(room.turns.lost("stt", utterance(), "it waited too long", room.now_s))
+    assert room.finished() == [(1, "nothing")]
+
+
+# ---------------------------------------------------------------- the other modes
+
+
+def test_where_a_word_wakes_vad_decides_and_what_is_left_of_the_word_is_taken_out() -> None:
+    room = room_with(Wake(mode="word", word="hey_jarvis"))
+    assert says(room, "Jarvis, what time is it?") == ["What time is it?"]
+    is_answered(room)
+    room.now_s += 1000
+    assert says(room, "And in Rome?", turn=2) == ["And in Rome?"]
+
+
+def test_in_the_open_every_word_is_the_question() -> None:
+    room = room_with(Wake())
+    assert says(room, "Computer, what time is it?") == ["Computer, what time is it?"]
+
+
+def test_a_call_is_shown_and_answered_by_a_sign_unless_the_person_speaks_on() -> None:
+    room = room_with(Wake(mode="word"))
+    waking = room.turns.waking
+    call = Woken("word", room.now_s)
+    room.fact("vad", call)
+    assert room.published == [call]
+    assert not waking.is_sign_due(room.now_s + 0.1)
+    room.starts()
+    assert not waking.is_sign_due(room.now_s + 1.0)
+    room.fact("vad", Woken("word", room.now_s + 5))
+    assert waking.is_sign_due(room.now_s + 6)
+
+
+def test_who_calls_from_a_button_where_a_phrase_wakes_is_heard() -> None:
+    room = room_with(Wake(mode="phrase", button_gpio=17))
+    room.fact("vad", Woken("button", room.now_s))
+    assert says(room, "What time is it?") == ["What time is it?"]
+
+
+def test_an_answer_that_is_interrupted_is_over(room: Room) -> None:
+    says(room, "Computer, is it so?")
+    room.answers("It is so.", "Or not.")
+    room.is_heard(0)
+    room.fact("vad", Interrupted(1, room.now_s))
+    assert room.finished() == [(1, "cancelled")]
+    assert [(e.answer, e.cut_off) for e in room.history()] == [("It is so.", True)]
+
+
+def test_what_somebody_was_saying_when_it_was_muted_is_void_and_what_was_asked_is_answered() -> None:
+    room = room_with(Wake())
+    says(room, "Is it so?")
+    room.starts(2)
+    room.pauses(2)
+    room.note(room.turns.stage_left("vad", room.now_s))
+    room.note(room.turns.muted(room.now_s))
+    assert room.finished() == [(2, "cancelled")]
+    (told,) = (a.message for a in room.actions if isinstance(a, Notify) and isinstance(a.message, NextTurn))
+    assert told.turn == 3, "a successor does not take it up"
+    assert told.revision == 0
+    room.fact("vad", SpeechDropped(2))
+    room.fact("vad", TurnEnded(2, 0, room.now_s, room.now_s))
+    is_answered(room)
+    assert [m for m in room.published if isinstance(m, TurnFinished)][-1].outcome == "answered"

@@ -331,12 +331,16 @@ Outcome = Literal["answered", "nothing", "cancelled", "failed"]
 
 
 class TurnFinished(Message, frozen=True):
-    """The turn is over; `failure` says why it was not answered, or is empty."""
+    """The turn is over; `failure` says why it was not answered, or is empty.
+
+    With `asks` the person was asked something back, and may answer without having been called.
+    """
 
     turn: int
     at_s: float
     outcome: Outcome
     failure: str = ""
+    asks: bool = False
 
 
 # ---------------------------------------------------------------- clients

@@ -48,15 +48,18 @@ class Gate:
         """A turn that is meant for the assistant goes on."""
         self._turns.add(turn)
 
-    def finished(self, turn: int, outcome: Outcome, now_s: float) -> None:
+    def finished(self, turn: int, outcome: Outcome, now_s: float, asks: bool = False) -> None:
         """The turn is over; one that was answered, or apologised for, may be followed by another.
 
-        After a noise, or an answer that was broken off, everything stays as it was.
+        With `asks` the person was asked something back, and gets the time to answer that a call gives.  After
+        a noise, or an answer that was broken off, everything stays as it was.
         """
         if turn not in self._turns:
             return
         self._turns.discard(turn)
-        if outcome in ("answered", "failed"):
+        if asks:
+            self._until_s = now_s + LISTEN_S
+        elif outcome in ("answered", "failed"):
             is_follow_up = self._follow_ups < MOST_FOLLOW_UPS
             self._until_s = now_s + self._follow_up_s if is_follow_up else now_s
             self._follow_ups += 1

@@ -299,8 +299,9 @@ class Answers:
             is_asked = turn.sounding and not turn.apologising
             self._confirming.over(turn.step if is_asked else Step.ANSWER, turn.text, self._now_s)
         self._record(turn, outcome, failure)
-        self._told(turn, outcome)
-        finished = TurnFinished(turn.number, self._now_s, outcome, failure)
+        asks = turn.step is not Step.ANSWER and outcome == "answered"
+        self._told(turn, outcome, asks)
+        finished = TurnFinished(turn.number, self._now_s, outcome, failure, asks)
         if turn.client != ROOM:
             self._do(Tell(turn.client, finished))
         if turn.is_aloud:
@@ -311,9 +312,9 @@ class Answers:
         if turn.kind in (Kind.SPEECH, Kind.ASK) and outcome == "answered":
             self._prefill(turn.client, turn.text if turn.step is Step.ASK_BACK else "")
 
-    def _told(self, turn: Turn, outcome: Outcome) -> None:
-        """Who called with this turn, or got an answer to it, may go on speaking."""
-        self.waking.finished(turn, outcome, self._now_s)
+    def _told(self, turn: Turn, outcome: Outcome, asks: bool) -> None:
+        """Who called with this turn, got an answer to it, or is asked something back, may go on speaking."""
+        self.waking.finished(turn, outcome, self._now_s, asks)
         if turn.is_call and outcome == "nothing":
             self._do(Publish(Woken("phrase", self._now_s)))
 

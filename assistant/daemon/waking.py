@@ -54,9 +54,9 @@ class Waking:
             self._gate.began(turn.number)
         return behind if behind is not None else text if turn.is_meant else ""
 
-    def finished(self, turn: Turn, outcome: Outcome, now_s: float) -> None:
-        """The turn is over; its answer, if there was one, has been heard."""
-        self._gate.finished(turn.number, outcome, now_s)
+    def finished(self, turn: Turn, outcome: Outcome, now_s: float, asks: bool) -> None:
+        """The turn is over; its answer, if there was one, has been heard; it `asks` the person something."""
+        self._gate.finished(turn.number, outcome, now_s, asks)
         if turn.is_call and outcome == "nothing":
             self.called(now_s - WAITS_AFTER_S)  # and has waited since
 

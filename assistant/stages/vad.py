@@ -303,6 +303,6 @@ class VadStage:
             self._earcon_s = (message.at_s, message.at_s + message.duration_ms / 1000)
         elif isinstance(message, TurnFinished):
             self._unfinished.discard(message.turn)
-            self._waker.gate.finished(message.turn, message.outcome, self._now_s)
+            self._waker.gate.finished(message.turn, message.outcome, self._now_s, message.asks)
             if message.turn == self._speaking:
                 self._speaking = 0

@@ -6,7 +6,7 @@ import pytest
 from test_turns import Room, utterance
 
 from assistant.audio.waking import LISTEN_S
-from assistant.config import Config, Wake
+from assistant.config import Config, Stt, Wake
 from assistant.daemon.answers import APOLOGY
 from assistant.daemon.turn import Notify
 from assistant.daemon.turns import Turns
@@ -177,6 +177,24 @@ def test_nobody_is_told_that_a_part_of_somebody_elses_talk_was_not_heard(room: R
     room.starts()
     room.fact("vad", SpeechDropped(1))
     assert room.finished() == [(1, "nothing")]
+
+
+def test_who_is_asked_back_need_not_call_to_answer() -> None:
+    """Even where nothing else may follow an answer."""
+    room = Room()
+    room.turns = Turns(Config(wake=Wake(mode="phrase", follow_up_s=0), stt=Stt(confirm=True)))
+    room.starts()
+    room.pauses()
+    room.fact("stt", Transcript(1, 0, "Computer, why is it so?", "en", 0.3, 2.0))
+    assert room.work(Question) == [], "it is unsure"
+    room.ends()
+    room.is_heard(0)
+    assert [m.asks for m in room.published if isinstance(m, TurnFinished)] == [True]
+    room.now_s += LISTEN_S - 1
+    assert says(room, "Yes.", turn=2) == ["Why is it so?"]
+    is_answered(room, turn=2)
+    assert [m.asks for m in room.published if isinstance(m, TurnFinished)] == [True, False]
+    assert says(room, "And why not?", turn=3) == []
 
 
 def test_what_is_lost_of_somebody_elses_talk_is_lost_in_silence(room: Room) -> None:

@@ -56,6 +56,15 @@ def test_without_a_follow_up_each_question_is_called_for() -> None:
     assert not gate.is_open(12.0), "what is left of the call has been used"
 
 
+def test_who_is_asked_back_may_answer_even_where_nothing_else_may_follow() -> None:
+    gate = Gate(False, 0.0)
+    gate.called(10.0)
+    gate.began(1)
+    gate.finished(1, "answered", 20.0, asks=True)
+    assert gate.is_open(20.0 + LISTEN_S - 0.1)
+    assert not gate.is_open(20.0 + LISTEN_S)
+
+
 def test_a_television_is_answered_a_few_times_and_a_call_counts_anew() -> None:
     gate = Gate(False, FOLLOW_UP_S)
     now_s, questions = 10.0, 0

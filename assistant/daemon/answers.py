@@ -318,10 +318,6 @@ class Answers:
         if turn.is_call and outcome == "nothing":
             self._do(Publish(Woken("phrase", self._now_s)))
 
-    def _called(self, message: Woken) -> None:
-        self.waking.called(message.at_s)
-        self._do(Publish(message))
-
     def _prefill(self, conversation: int, begun: str = "") -> None:
         """What was said, and how the next question begins, is read while the model has nothing to do."""
         history = self.histories.of(conversation)

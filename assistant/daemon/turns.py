@@ -359,6 +359,13 @@ class Turns(Answers):
         elif not turn.ended:
             self._finish(turn, "nothing")
 
+    def _called(self, message: Woken) -> None:
+        """Behind a wake word everything begins anew, in the middle of speech, too."""
+        if message.by == "word" and self._open is not None:
+            self._finish(self._open, "nothing")
+        self.waking.called(message.at_s)
+        self._do(Publish(message))
+
     def _interrupted(self, turn: Turn, _message: Interrupted) -> None:
         if turn.ended:
             self._finish(turn, "cancelled")

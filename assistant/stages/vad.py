@@ -170,7 +170,8 @@ class VadStage:
         called, wanted = self._waker.hear(heard, pressed=press == "short")
         if called is not None:
             yield from self._call(Woken(called, at_s))
-        if wanted[:1] != [heard]:  # it sleeps, or has just woken up
+        if wanted[:1] != [heard]:  # it sleeps, or begins behind the wake word
+            self._is_open = False
             self._begin_anew()
             self._sleep_on(self._waker.needed_from())
         for heard in wanted:

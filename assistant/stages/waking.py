@@ -57,7 +57,7 @@ class Waker:
     def hear(self, heard: Heard, pressed: bool) -> tuple[Call | None, list[Heard]]:
         """The next frame: who called with it, and what is to be listened to now, of earlier frames, too.
 
-        What somebody who slept is given begins anew, behind the wake word.
+        More than this frame is given to who slept, and behind a wake word: there everything begins anew.
         """
         now_s = heard.position / RATE_HZ
         self._kept.append(heard)
@@ -67,11 +67,9 @@ class Waker:
             called = "word"
         if called:
             self.gate.called(now_s)
-        if was_open:
-            return called, [heard]
-        if called is None:
-            return None, []
-        return called, list(self._kept)[self._begin(called) :]
+        if called == "word" or (called and not was_open):
+            return called, list(self._kept)[self._begin(called) :]
+        return called, [heard] if was_open else []
 
     def needed_from(self) -> int:
         """The microphone's position from which on a sleeper's successor should hear again."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from test_turns import Room, utterance
 
@@ -233,6 +235,15 @@ def test_a_call_is_shown_and_answered_by_a_sign_unless_the_person_speaks_on() ->
     assert not waking.is_sign_due(room.now_s + 1.0)
     room.fact("vad", Woken("word", room.now_s + 5))
     assert waking.is_sign_due(room.now_s + 6)
+
+
+@pytest.mark.parametrize(("by", "is_void"), [("word", True), ("button", False)])
+def test_what_was_said_before_a_wake_word_is_void(by: Literal["word", "button"], is_void: bool) -> None:
+    room = room_with(Wake(mode="word", button_gpio=17))
+    room.starts()
+    room.pauses()
+    room.fact("vad", Woken(by, room.now_s))
+    assert room.finished() == ([(1, "nothing")] if is_void else [])
 
 
 def test_who_calls_from_a_button_where_a_phrase_wakes_is_heard() -> None:

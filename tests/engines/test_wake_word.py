@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +65,18 @@ def test_other_sounds_are_no_wake_word(word: str, name: str) -> None:
 
 def test_one_word_is_not_another() -> None:
     assert heard_ms("alexa", silence(1), recording("calls/okay_nabu.wav"), silence(1)) == []
+
+
+def test_it_works_where_no_machine_code_may_be_made() -> None:
+    """As vad's unit has it (MemoryDenyWriteExecute=); PR_SET_MDWE of prctl(2) forbids the same."""
+    program = (
+        "import ctypes, sys\n"
+        "if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0): sys.exit(77)\n"
+        "from assistant.engines.wake_word import WakeWord\n"
+        "word = WakeWord('okay_nabu')\n"
+        "print(sum(word.hears(bytes(640)) for _ in range(50)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    if done.returncode == 77:
+        pytest.skip("this kernel cannot forbid it")
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr

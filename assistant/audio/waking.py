@@ -44,6 +44,11 @@ class Gate:
         self._until_s = max(self._until_s, now_s + LISTEN_S)
         self._follow_ups = 0
 
+    def close(self) -> None:
+        """Nobody called, whatever has been; the caller's clock may begin anew."""
+        self._until_s = float("-inf")
+        self._turns.clear()
+
     def began(self, turn: int) -> None:
         """A turn that is meant for the assistant goes on."""
         self._turns.add(turn)

@@ -76,8 +76,9 @@ class Waker:
         return self._kept[0].position - FRAME_SAMPLES if self._kept else 0
 
     def forget(self) -> None:
-        """What was heard is not to be listened to any more."""
+        """What was heard is not to be listened to any more, and who called has to call again."""
         self._kept.clear()
+        self.gate.close()
 
     def _begin(self, called: Call) -> int:
         """With which of the kept frames a question may begin."""

@@ -18,7 +18,7 @@ from assistant.audio.formats import FRAME_SAMPLES, RATE_HZ
 from assistant.audio.waking import LISTEN_S
 from assistant.config import Audio, Config, Wake
 from assistant.engines.whisper import WhisperEngine
-from assistant.errors import ButtonError
+from assistant.errors import AudioError, ButtonError
 from assistant.messages import (
     AnyMessage,
     Interrupted,
@@ -266,6 +266,23 @@ def test_where_there_are_no_pins_everything_else_works(
         room(Recording(joined(1.0)), Wake(mode="button", button_gpio=PIN))
 
 
+def test_with_another_microphone_whose_time_begins_anew_it_sleeps(room: Furnish) -> None:
+    """One that was pulled out and is back: the call was an hour ago by the old one's time."""
+    sound = joined(1.0, call(), 1.0)
+    first, second = Recording(sound), Recording(joined(0.5, recording("q00.wav"), 1.2))
+    first.position = 3600 * RATE_HZ
+    first._pcm = bytes(2 * first.position) + sound.tobytes()
+    listening = room(first, WORD)
+    pulled_at = (first.position + len(sound)) // FRAME_SAMPLES - 10
+
+    def pull() -> None:
+        listening.stage._open = lambda *_, **__: second  # type: ignore[method-assign] # the device that is found
+        raise AudioError("It was pulled out.")
+
+    first.at[pulled_at] = pull
+    assert kinds(listening.hear_all(FIRST)) == ["Woken", "StageState", "MicrophoneEnded"]
+
+
 # ---------------------------------------------------------------- muted
 
 
@@ -275,6 +292,15 @@ def test_who_is_muted_hears_nothing(room: Furnish, wake: Wake) -> None:
     listening.tell(Muted(True))
     assert listening.hear_all(FIRST) == [MicrophoneEnded()]
     assert posted(listening.daemon, MicrophoneLevel)
+
+
+def test_who_was_muted_has_to_be_called_again(room: Furnish) -> None:
+    microphone = Recording(joined(1.0, call(), 1.0, recording("q00.wav"), 1.2))
+    listening = room(microphone, WORD)
+    muted_at = (RATE_HZ + len(call()) + RATE_HZ // 2) // FRAME_SAMPLES
+    microphone.at[muted_at] = lambda: listening.tell(Muted(True))
+    microphone.at[muted_at + 10] = lambda: listening.tell(Muted(False))
+    assert kinds(listening.hear_all(FIRST)) == ["Woken", "MicrophoneEnded"]
 
 
 def test_what_somebody_is_saying_is_dropped_and_nothing_of_it_comes_back(room: Furnish) -> None:

@@ -142,5 +142,5 @@ def test_without_a_daemon_it_is_said_that_none_runs(kept: Kept, command: str) ->
     done = kept.type(command)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.startswith("assistant: No daemon runs; start one with `assistant`")
+    assert done.stderr.startswith("assistant: No daemon runs")
     assert len(done.stderr.splitlines()) == 1

@@ -27,9 +27,6 @@ SOUNDS_FOLDER = CHECKOUT / "sounds"
 BOOT_PLACES = (Path("/boot/firmware/assistant.toml"), Path("/boot/assistant.toml"))
 """On the partition of the card that every PC can read: of Raspberry Pi OS since Debian 12, and before."""
 
-REPLACED = {"audio.half_duplex": 'use audio.barge_in: "off" is what true was, "voice" what false was'}
-"""Keys of earlier versions, and what to do instead."""
-
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=60_000)]
 Threads = Annotated[int, msgspec.Meta(ge=0, le=64)]
 Prefer = Literal["speed", "balanced", "quality"]
@@ -194,6 +191,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def parse(document: dict[str, Any], path: Path, base: Config = Config()) -> Config:  # noqa: B008 - frozen
     """`base` with what `document`, as TOML reads it from `path`, says otherwise.  Raises `ConfigError`."""
+    document = brought_up_to_date(document)
     _refuse_unknown_keys(document, path)
     _refuse_nul(document, path)
     try:
@@ -215,6 +213,30 @@ def parse(document: dict[str, Any], path: Path, base: Config = Config()) -> Conf
             f'{path}: wake.phrase has no letters; write what to call the assistant in "quotes".'
         )
     return config
+
+
+def brought_up_to_date(document: dict[str, Any]) -> dict[str, Any]:
+    """`document` with a key of earlier versions as what it is now; an update keeps the file of settings."""
+    audio = document.get("audio")
+    if not isinstance(audio, dict) or not isinstance(half_duplex := audio.get("half_duplex"), bool):
+        return document
+    audio = {"barge_in": "off" if half_duplex else "voice", **audio}
+    del audio["half_duplex"]
+    return {**document, "audio": audio}
+
+
+def of_another_version(document: dict[str, dict[str, Any]]) -> Config:
+    """The configuration in `document`, but for what this version does not know.
+
+    Raises `msgspec.ValidationError`.
+    """
+    sections = {field.name: field.type for field in msgspec.structs.fields(Config)}
+    known = {
+        name: {key: value for key, value in section.items() if key in sections[name].__struct_fields__}
+        for name, section in brought_up_to_date(document).items()
+        if name in sections
+    }
+    return msgspec.convert(known, Config)
 
 
 def _over(base: Config, own: Config, document: dict[str, Any]) -> Config:
@@ -331,8 +353,6 @@ def _refuse_nul(document: dict[str, Any], path: Path) -> None:
 
 
 def _unknown(path: Path, name: str, known: list[str]) -> str:
-    if name in REPLACED:
-        return f"{path}: there is no {name} any more; {REPLACED[name]}."
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
     return f"{path}: there is no {name}; {hint}"

@@ -6,10 +6,11 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from assistant.config import Config, state_folder
+from assistant.config import Config, of_another_version, state_folder
 
 GOOD = "config.good.json"
 """The last configuration that could be used, completed by the defaults of its time."""
@@ -56,7 +57,11 @@ def keep_good(config: Config) -> None:
 
 
 def last_good() -> Config | None:
-    """The configuration that could be used before; None if there was none, or only of another version."""
-    with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return msgspec.json.decode((state_folder() / GOOD).read_bytes(), type=Config)
+    """The configuration that could be used before, if by another version as far as this one knows it.
+
+    None if there was none.
+    """
+    with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        document = msgspec.json.decode((state_folder() / GOOD).read_bytes(), type=dict[str, dict[str, Any]])
+        return of_another_version(document)
     return None

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant import config as configuration
-from assistant.config import CHECKOUT, Config, Section, load, parse, places
+from assistant.config import CHECKOUT, Audio, Config, Section, load, parse, places
 from assistant.errors import ConfigError
 
 FILE = CHECKOUT / "config.toml"
@@ -313,11 +313,6 @@ def test_each_key_has_the_value_of_the_last_file_that_has_it(
             "there is no zzzz; there are audio, wake, vad, stt, llm, tts, sounds, plan, models, daemon, log.",
         ),
         ("[llm]\nmax_token = 3\n", "there is no llm.max_token; did you mean llm.max_tokens?"),
-        (
-            "[audio]\nhalf_duplex = true\n",
-            'there is no audio.half_duplex any more; use audio.barge_in: "off" is what true was, "voice" what'
-            " false was.",
-        ),
         ("[vad]\nhangover = 3\n", "there is no vad.hangover; did you mean vad.hangover_ms?"),
         ("[models]\n'' = 3\n", "there is no models.; did you mean models.folder?"),
         ("llm = 3\n", "llm is a section: write [llm] and its keys below."),
@@ -457,3 +452,18 @@ def test_the_daemon_imports_no_heavy_library() -> None:
     heavy, kib = done.stdout.splitlines()
     assert heavy == ""
     assert int(kib) < 45 * 1024
+
+
+@pytest.mark.parametrize(
+    ("text", "barge_in"),
+    [
+        ("half_duplex = true", "off"),
+        ("half_duplex = false", "voice"),
+        ('half_duplex = true\nbarge_in = "word"', "word"),
+    ],
+)
+def test_a_key_of_an_earlier_version_means_what_it_meant(text: str, barge_in: str, tmp_path: Path) -> None:
+    """The file of settings outlives an update."""
+    file = tmp_path / "config.toml"
+    file.write_text(f"[audio]\n{text}\n")
+    assert load(file).audio == Audio(barge_in=barge_in)  # type: ignore[arg-type]

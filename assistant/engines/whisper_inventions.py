@@ -81,6 +81,12 @@ _KINDS = [
     (Stock.OUTRO, re.compile(_OUTROS)),
     (Stock.COURTESY, re.compile(_COURTESIES)),
 ]
+_WATCHED = re.compile(
+    r"for (watching|listening)|zuschauen|zuhören|regardé|visionné|por (ver|mirar|assistir)|guardato|visione"
+    r"|kijken|oglądanie|просмотр|izlediğiniz|ご視聴|시청|观看|觀看|收看",
+    re.IGNORECASE,
+)
+"""What is thanked for in them: of outros, these alone are never the end of what somebody dictates."""
 _PHRASE_END = re.compile(r"(?<=[.!?…,;])\s+|(?<=[。！？])")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])")
 _NO_WORDS = re.compile(r"\[[^\]]*\]|\([^)]*\)|\*[^*]*\*|[♪♫🎵]")
@@ -92,7 +98,8 @@ def spoken(text: str) -> str:
     text = _NO_WORDS.sub("", text).strip()
     ends = [found.start() for found in _SENTENCE_END.finditer(text) if found.end() < len(text)]
     for end in reversed(ends):
-        if _kind(text[end:]) < Stock.OUTRO:
+        kind = _kind(text[end:])
+        if kind < Stock.CREDIT and not (kind is Stock.OUTRO and _WATCHED.search(text[end:])):
             break
         text = text[:end]
     return text

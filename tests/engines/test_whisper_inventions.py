@@ -97,6 +97,8 @@ def test_several_of_them(text: str, kind: Stock, times: int) -> None:
             " Hello. Thanks for watching my dog. Tell me a joke.",
             "Hello. Thanks for watching my dog. Tell me a joke.",
         ),
+        (" Write to Bob. See you next week.", "Write to Bob. See you next week."),
+        (" I like news. Subscribe me to the weather.", "I like news. Subscribe me to the weather."),
         (" What time is it? Thank you.", "What time is it? Thank you."),
         (" Thanks for watching!", "Thanks for watching!"),
         (" [Music] What time (laughs) is it? ♪", "What time is it?"),

@@ -75,11 +75,11 @@ def _refuse_beside_another(config: Config) -> None:
     """Raises `AudioError` if an assistant runs: it holds the microphone, or would answer what it hears."""
     installed = is_installed(Path("/"))
     units = gather_units() if installed else {}
-    if units.get("assistant.service", {}).get("ActiveState") in ("inactive", "failed"):
-        return  # to ask its socket would start it
-    if (link := attach(config, "watcher")) is None:
-        return
-    link.close()
+    # to ask its socket would start it
+    if units.get("assistant.socket", {}).get("ActiveState") != "active":
+        if (link := attach(config, "watcher")) is None:
+            return
+        link.close()
     stop, start = "end it", "start it again"
     if installed:
         stop, start = (f"`sudo systemctl {verb} assistant.target`" for verb in ("stop", "start"))

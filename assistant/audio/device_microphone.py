@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import threading
 import time
@@ -18,9 +19,14 @@ MOST_WAITING_FRAMES = 500
 """Ten seconds: what sound may pile up before the oldest is dropped."""
 CLOSE_S = 1.0
 FIRST_FRAME_S = 10.0
-"""How long a microphone may take to start; PulseAudio has been seen to take 1.5 s."""
-NEXT_FRAME_S = 3.0
+"""How long a microphone may take to start; PulseAudio has been seen to take 2 s."""
+NEXT_FRAME_S = 0.8
 """PortAudio does not always notice that a microphone is pulled out; silent for so long, it is gone."""
+
+POLL_S = 0.005
+"""How late sound may be read: it comes in periods of about 40 ms, of which the first three quarters are slept
+through."""
+LONGEST_SLEEP_S = 0.03
 
 Frame = tuple[bytes, int, float]
 """Its sound, the position behind it, and when its last sample was captured."""
@@ -30,21 +36,26 @@ class DeviceMicrophone:
     """A microphone of this board, at the rate it has; a thread reads it, so that nothing is lost between two
     reads.
 
-    No callback: under systemd's MemoryDenyWriteExecute= it could not be made.
+    No callback: under systemd's MemoryDenyWriteExecute= it could not be made.  And no read that waits: that
+    of a microphone which was pulled out never returns, and only a new process could hear again.
     """
 
     can_wait = False
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, channel: int = 0) -> None:
         self._device = devices.find("microphone", name)
-        self._stream, rate_hz, channels = devices.open_stream(self._device, RATE_HZ)
+        counts = devices.channel_counts(self._device, channel)
+        self._stream, rate_hz, channels = devices.open_stream(
+            self._device, devices.MICROPHONE_RATES_HZ, counts
+        )
         self._rate_hz = rate_hz
         self._channels = channels
         # most sound servers and some microphones give what is needed: this runs fifty times a second for ever
-        self._convert = None if (rate_hz, channels) == (RATE_HZ, 1) else ToMono16k(rate_hz, channels)
+        is_ours = (rate_hz, channels) == (RATE_HZ, 1)
+        self._convert = None if is_ours else ToMono16k(rate_hz, channels, channel)
         self._frames: queue.SimpleQueue[Frame | AudioError] = queue.SimpleQueue()
         self._given_samples = 0
-        self._closing = False
+        self._closing = threading.Event()
         self.position = 0
         self.captured_at_s = 0.0
         self._failure: AudioError | None = None
@@ -75,34 +86,41 @@ class DeviceMicrophone:
         """A device's sound cannot be heard again."""
 
     def close(self) -> bool:
-        self._closing = True
-        # a microphone that was pulled out may never return from its read; its thread ends with the process
+        self._closing.set()
+        # what blocks, such as a sound server that hangs, keeps its thread until the process ends
         self._listening.join(CLOSE_S)
         return not self._listening.is_alive()
 
     def _listen(self) -> None:
         block = self._rate_hz * FRAME_MS // 1000
-        heard = 0.0
+        lost = LostSound()
+        heard = 0
         given = 0
         rest = b""
         try:
             with self._stream:
-                while not self._closing:
-                    sound, _ = self._stream.read(block)
-                    now_s = time.monotonic()
-                    if self._convert is None:
-                        self._give(bytes(sound), now_s)
+                while not self._closing.is_set():
+                    ready: int = self._stream.read_available // block * block
+                    if not ready:
+                        self._closing.wait(POLL_S)
                         continue
-                    pcm = self._convert.feed(np.frombuffer(sound, np.int16).reshape(-1, self._channels))
-                    heard += block / self._rate_hz
-                    given += len(pcm)
+                    sound, _ = self._stream.read(ready)
+                    now_s = time.monotonic()
+                    heard += ready
+                    self._given_samples += int(RATE_HZ * lost.feed(heard / self._rate_hz, now_s))
+                    pcm = bytes(sound)
+                    if self._convert is not None:
+                        samples = np.frombuffer(pcm, np.int16).reshape(-1, self._channels)
+                        pcm = self._convert.feed(samples).tobytes()
+                    given += len(pcm) // SAMPLE_BYTES
                     # what the resampler holds back was captured later than what it gives out
-                    captured_at_s = now_s - (heard - given / RATE_HZ)
-                    rest += pcm.tobytes()
+                    captured_at_s = now_s - (heard / self._rate_hz - given / RATE_HZ)
+                    rest += pcm
                     while len(rest) >= FRAME_BYTES:
                         later_s = (len(rest) - FRAME_BYTES) / (SAMPLE_BYTES * RATE_HZ)
                         self._give(rest[:FRAME_BYTES], captured_at_s - later_s)
                         rest = rest[FRAME_BYTES:]
+                    self._closing.wait(min(0.75 * ready / self._rate_hz, LONGEST_SLEEP_S))
         except devices.load_portaudio().PortAudioError:
             self._frames.put(devices.gone(self._device))
 
@@ -113,3 +131,31 @@ class DeviceMicrophone:
             # the position of the next one that is read shows the gap; one read just now makes room as well
             with contextlib.suppress(queue.Empty):
                 self._frames.get_nowait()
+
+
+class LostSound:
+    """Notices sound that a device lost, which it does not always say: what came, against the clock.  Pure.
+
+    Sound that is late comes all the same, so of some seconds the smallest delay counts: what that grows by
+    was lost.  A device's clock that runs slow by a thousandth stays below `LEAST_S`.
+    """
+
+    WINDOW_S = 2.0
+    LEAST_S = 0.03
+
+    def __init__(self) -> None:
+        self._usual_s: float | None = None
+        self._smallest_s = math.inf
+        self._until_s: float | None = None
+
+    def feed(self, received_s: float, now_s: float) -> float:
+        """How many seconds are known to be lost since the last time, when so much has come in all."""
+        self._smallest_s = min(self._smallest_s, now_s - received_s)
+        if self._until_s is None:
+            self._until_s = now_s + self.WINDOW_S
+        if now_s < self._until_s:
+            return 0.0
+        before_s, self._usual_s = self._usual_s, self._smallest_s
+        self._smallest_s, self._until_s = math.inf, now_s + self.WINDOW_S
+        lost_s = 0.0 if before_s is None else self._usual_s - before_s
+        return lost_s if lost_s > self.LEAST_S else 0.0

@@ -33,7 +33,10 @@ class DeviceSpeaker:
 
     def __init__(self, name: str, rate_hz: int) -> None:
         self._device = devices.find("speaker", name)
-        self._stream, self.rate_hz, self._channels = devices.open_stream(self._device, rate_hz)
+        rates_hz = (rate_hz, self._device.default_rate_hz, *devices.SPEAKER_RATES_HZ)
+        # a speaker in mono plays on the left only
+        counts = (min(2, self._device.channels),)
+        self._stream, self.rate_hz, self._channels = devices.open_stream(self._device, rates_hz, counts)
         self._block_samples = self.rate_hz // BLOCKS_PER_S
         self._buffer_samples: int = self._stream.write_available
         self._ahead = int(AHEAD_S * self.rate_hz)

@@ -12,13 +12,14 @@ import ctypes
 import difflib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 import msgspec
 
+from assistant.audio.alsa_cards import Card, Direction, User, read_cards, user
 from assistant.audio.formats import FRAME_MS
 from assistant.errors import AudioError, DeviceBusy
 
@@ -34,14 +35,24 @@ MICROPHONE_LATENCY_S = 0.08
 
 SPEAKER_LATENCY_S = 0.05
 """How far a speaker's buffer runs ahead: less breaks up while a language model has the processor."""
-USUAL_RATES_HZ = (48_000, 44_100)
+SPEAKER_RATES_HZ = (48_000, 44_100)
+MICROPHONE_RATES_HZ = (
+    *(16_000, 48_000, 32_000, 96_000, 44_100, 88_200, 22_050, 24_000),
+    *(192_000, 176_400, 12_000, 11_025, 8_000),
+)
+"""What a microphone is asked for, one after the other: what we need, what is easily made into that, whatever
+else holds all of it, and last what lacks some of it."""
+SERVER_CHANNELS = 8
+"""How many a sound server is asked for where one of them is wanted.  It fills them by the names that they
+have in ALSA's order, of which those of a device with fewer are the first; asked for fewer than the device
+has, it would mix them."""
 BUSY_CODES = {-9985, -16}
 """PortAudio's "device unavailable"; EBUSY, as ALSA reports it through PortAudio."""
 
 
 class Device(msgspec.Struct, frozen=True):
     """One microphone or speaker.  `index` is PortAudio's number of it, good for opening it now and for
-    nothing else.
+    nothing else; so is the number in `card`, None where a sound server or ALSA decides.
     """
 
     name: str
@@ -52,17 +63,28 @@ class Device(msgspec.Struct, frozen=True):
     index: int
     usb: bool = False
     default: bool = False
+    card: Card | None = None
+
+    @property
+    def other_names(self) -> tuple[str, ...]:
+        """What else config.toml may call it; two devices may share some, but never a port."""
+        return self.card.names if self.card else ()
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """One entry of PortAudio's list; `port` is where its card is plugged in, a path in /sys, or ""."""
+    """One entry of PortAudio's list, and the card that it is of, if it is of one."""
 
     index: int
     name: str
     channels: int
     default_rate_hz: int
-    port: str
+    card: Card | None
     default: bool
+
+    @property
+    def port(self) -> str:
+        """Where the card is plugged in, a path in /sys, or ""."""
+        return self.card.port if self.card else ""
 
 
 def list_devices() -> list[Device]:
@@ -72,7 +94,15 @@ def list_devices() -> list[Device]:
 
 def find(kind: Kind, name: str) -> Device:
     """The device that `name` of config.toml means; "auto" chooses.  Raises `AudioError`."""
-    return choose(named(_listed(kind), kind), kind, name)
+    try:
+        return choose(named(_listed(kind), kind), kind, name)
+    except AudioError:
+        # PortAudio lists no device that another program has open
+        for card in read_cards().values():
+            is_meant = name in (AUTO, *card.names, card.id) or name.startswith(f"{card.name}: ")
+            if is_meant and (program := user(card.number, _direction(kind))):
+                raise _busy(kind, card.name, program) from None
+        raise
 
 
 def named(listed: list[Listed], kind: Kind) -> list[Device]:
@@ -105,6 +135,7 @@ def named(listed: list[Listed], kind: Kind) -> list[Device]:
                 index=entry.index,
                 usb=usb,
                 default=entry.default,
+                card=entry.card,
             )
         )
     return devices
@@ -113,6 +144,8 @@ def named(listed: list[Listed], kind: Kind) -> list[Device]:
 def choose(devices: list[Device], kind: Kind, name: str) -> Device:
     """The device called `name`, or the best one for "auto".  Raises `AudioError`.
 
+    Of several that share a name, such as a make, it is the one at the first port.
+
     A sound server knows what the person chose on the desktop, so its default comes first; without one, the
     system's default is often an output that nothing is connected to, and a USB device was plugged in for a
     reason.
@@ -120,8 +153,13 @@ def choose(devices: list[Device], kind: Kind, name: str) -> Device:
     if not devices:
         raise AudioError(why_none(kind, Path("/dev/snd")))
     if name != AUTO:
+        wanted = name.casefold()
         for device in devices:
-            if device.name.casefold() == name.casefold():
+            if device.name.casefold() == wanted:
+                return device
+        for device in devices:
+            others = [other.casefold() for other in device.other_names]
+            if wanted in others or f"card={wanted}" in others:
                 return device
         names = [device.name for device in devices]
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
@@ -145,21 +183,33 @@ def why_none(kind: Kind, nodes: Path) -> str:
     return f"No {kind} was found, because none is connected; plug one in, or use `assistant --text`."
 
 
-def open_stream(device: Device, rate_hz: int) -> tuple[Any, int, int]:
+def channel_counts(microphone: Device, wanted: int) -> tuple[int, ...]:
+    """How many channels the microphone is asked for, one after the other, where number `wanted` is to be
+    heard, from 1; 0 is all of them, mixed.  Raises `AudioError` for one that it does not have.
+    """
+    has = microphone.channels
+    if wanted > has:
+        channels = f"{has} channel{'s' if has > 1 else ''}"
+        raise AudioError(
+            f'The microphone "{microphone.name}" has {channels}, not the {wanted} that audio.channel wants; '
+            "choose another channel in config.toml."
+        )
+    if wanted:
+        return (has,) if microphone.card else (min(has, SERVER_CHANNELS),)
+    # one channel that the device itself makes is half the work of two, for the same sound
+    return tuple(dict.fromkeys(min(count, has) for count in (1, 2, has)))
+
+
+def open_stream(device: Device, rates_hz: Iterable[int], counts: tuple[int, ...]) -> tuple[Any, int, int]:
     """A started PortAudio stream of int16 for blocking reads or writes; its rate and its channels.
 
-    The rate is `rate_hz` if the device has it.  Raises `AudioError`.
+    They are the first of `rates_hz` and `counts` that the device has.  Raises `AudioError`.
     """
     portaudio = load_portaudio()
     microphone = device.kind == "microphone"
-    rates = dict.fromkeys((rate_hz, device.default_rate_hz, *USUAL_RATES_HZ))
-    # a microphone in stereo is twice the work for the same sound; a speaker in mono plays on the left only
-    channels = dict.fromkeys(
-        min(count, device.channels) for count in ((1, 2, device.channels) if microphone else (2,))
-    )
     failure = None
-    for rate in rates:
-        for count in channels:
+    for rate in dict.fromkeys(rates_hz):
+        for count in counts:
             stream_type = portaudio.RawInputStream if microphone else portaudio.RawOutputStream
             try:
                 with _quiet():
@@ -218,23 +268,19 @@ def look_again() -> None:
 def _listed(kind: Kind) -> list[Listed]:
     portaudio = load_portaudio()
     direction = "input" if kind == "microphone" else "output"
+    cards = read_cards()
     return [
         Listed(
             index=entry["index"],
             name=entry["name"],
             channels=entry[f"max_{direction}_channels"],
             default_rate_hz=round(entry["default_samplerate"]),
-            port=_port(entry["name"]),
+            card=cards.get(int(number[1])) if (number := CARD_NUMBER.search(entry["name"])) else None,
             default=portaudio.query_hostapis(entry["hostapi"])[f"default_{direction}_device"]
             == entry["index"],
         )
         for entry in portaudio.query_devices()
     ]
-
-
-def _port(name: str) -> str:
-    number = CARD_NUMBER.search(name)
-    return os.path.realpath(f"/sys/class/sound/card{number[1]}/device") if number else ""
 
 
 def _is_shown(name: str) -> bool:
@@ -247,9 +293,21 @@ def _is_busy(error: Exception) -> bool:
     return bool({*error.args[1:2], host_code} & BUSY_CODES)
 
 
+def _direction(kind: Kind) -> Direction:
+    return "c" if kind == "microphone" else "p"
+
+
+def _busy(kind: Kind, name: str, program: User | None) -> DeviceBusy:
+    if program is None:
+        return DeviceBusy(f'The {kind} "{name}" is busy; close the other program that uses it.')
+    return DeviceBusy(f'The {kind} "{name}" is busy: {program} uses it; close that program.')
+
+
 def _failed(device: Device, error: Exception) -> AudioError:
     if _is_busy(error):
-        return DeviceBusy(f'The {device.kind} "{device.name}" is busy; close the other program that uses it.')
+        number = device.card.number if device.card else None
+        program = user(number, _direction(device.kind)) if number is not None else None
+        return _busy(device.kind, device.name, program)
     reason = error.args[2][2] if len(error.args) > 2 else error.args[0]
     return AudioError(
         f'The {device.kind} "{device.name}" cannot be opened: {reason}; choose another in config.toml.'

@@ -37,11 +37,11 @@ class Microphone(Protocol):
         """Let it go; False if it does not let go of us, so that only the end of the process will help."""
 
 
-def open_microphone(name: str, look_again: bool = False) -> Microphone:
+def open_microphone(name: str, look_again: bool = False, channel: int = 0) -> Microphone:
     """The microphone `name`: "auto", a name that `assistant devices` shows, or "card:" and a card's socket.
 
-    `look_again` finds what was plugged in since this process first looked; only while no device is open.
-    Raises `AudioError`.
+    Of a device `channel` is heard, from 1, or for 0 all of them.  `look_again` finds what was plugged in
+    since this process first looked; only while no device is open.  Raises `AudioError`.
     """
     if name.startswith(CARD_PREFIX):
         from assistant.audio.card_worker import CardMicrophone
@@ -53,4 +53,4 @@ def open_microphone(name: str, look_again: bool = False) -> Microphone:
 
     if look_again:
         devices.look_again()
-    return DeviceMicrophone(name)
+    return DeviceMicrophone(name, channel)

@@ -24,24 +24,25 @@ Samples = npt.NDArray[np.float32] | Int16
 class ToMono16k:
     """A stream of sound at `rate_hz` with `channels`, as the program's own: 16 kHz, mono, int16.
 
-    Channels are averaged.  Sound that is 16 kHz mono int16 already comes through bit for bit.  Raises
-    `AudioError` for a rate that no sound has.
+    Channels are averaged, unless `channel`, from 1, says which one is wanted.  Sound of one channel that is
+    16 kHz int16 already comes through bit for bit.  Raises `AudioError` for a rate that no sound has.
     """
 
-    def __init__(self, rate_hz: int, channels: int) -> None:
+    def __init__(self, rate_hz: int, channels: int, channel: int = 0) -> None:
         if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
             raise AudioError(f"Sound at {rate_hz} Hz cannot be converted; is the file or the stream damaged?")
         self._channels = channels
+        self._wanted = slice(channel - 1, channel) if channel else slice(None)
         self._stream = None if rate_hz == RATE_HZ else _stream(rate_hz, RATE_HZ)
 
     def feed(self, samples: Samples) -> Int16:
         """What is ready of the sound up to and including `samples`, of shape (n, channels) or, for mono,
         (n,).
         """
-        mono = samples.reshape(-1, self._channels)
-        if self._stream is None and self._channels == 1 and mono.dtype == np.int16:
-            return mono[:, 0].astype(np.int16)
-        floats = _to_float(mono).mean(axis=1, dtype=np.float32)
+        wanted = samples.reshape(-1, self._channels)[:, self._wanted]
+        if self._stream is None and wanted.shape[1] == 1 and wanted.dtype == np.int16:
+            return wanted[:, 0].astype(np.int16)
+        floats = _to_float(wanted).mean(axis=1, dtype=np.float32)
         return _to_int16(floats if self._stream is None else self._stream.resample_chunk(floats))
 
     def end(self) -> Int16:

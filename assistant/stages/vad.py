@@ -43,7 +43,7 @@ ECHO_FRAMES = 15
 MOST_UNFINISHED = 4
 """Turns that may wait for their answers before a recording is read on: a pipe gives hours in a second."""
 
-RETRY_EVERY_S = 1.0
+RETRY_EVERY_S = 0.5
 """How often a missing microphone is looked for."""
 
 RESTART_AFTER_S = 20.0
@@ -69,7 +69,7 @@ class VadStage:
         self._waker = Waker(config.wake, spotter(config.wake))
         self._button, self._button_fault = presses(config.wake)
         self._muted = False
-        self._name = config.audio.microphone
+        self._audio = config.audio
         self._microphone = self._open(LOOK_FOR_S)
         self._level = LevelMeter()
         self._arrivals: deque[float] = deque(maxlen=KEPT_ARRIVALS)
@@ -131,7 +131,7 @@ class VadStage:
         while True:
             microphone: Microphone | None = None
             try:
-                microphone = open_microphone(self._name, look_again)
+                microphone = open_microphone(self._audio.microphone, look_again, self._audio.channel)
                 self._await_frame(microphone)
                 return microphone
             except AudioError as error:

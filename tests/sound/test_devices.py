@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from assistant.audio.alsa_cards import Card
 from assistant.audio.devices import Device, Kind, Listed, choose, named, why_none
 from assistant.errors import AudioError
 
@@ -14,7 +15,8 @@ PORTS = "/sys/devices/platform/scb/usb1"
 
 
 def listed(name: str, port: str = "", channels: int = 1, default: bool = False, index: int = 0) -> Listed:
-    return Listed(index, name, channels, 44_100, port, default)
+    card = Card(0, "Card", "Card", port) if port else None
+    return Listed(index, name, channels, 44_100, card, default)
 
 
 def names(entries: list[Listed], kind: Kind = "microphone") -> list[str]:

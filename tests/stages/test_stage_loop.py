@@ -104,7 +104,7 @@ def employ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Employ]:
         def connect(path: Path, stage: Stage) -> Link:
             return leaves.enter_context(contextlib.closing(queues.connect(path, stage)))
 
-        def open_microphone(name: str, look_again: bool) -> Microphone:
+        def open_microphone(name: str, look_again: bool, _channel: int) -> Microphone:
             return leaves.enter_context(contextlib.closing(microphone.open_microphone(name, look_again)))
 
         # what a worker opens, the end of its process closes

@@ -458,7 +458,7 @@ class Plugs:
         self._found = list(found)
         self.looked_again: list[bool] = []
 
-    def open(self, _name: str, look_again: bool) -> Microphone:
+    def open(self, _name: str, look_again: bool, _channel: int) -> Microphone:
         self.looked_again.append(look_again)
         found = self._found.pop(0)
         if isinstance(found, AudioError):
@@ -635,7 +635,7 @@ class Street:
     def listen(self) -> Listening:
         return Listening(self._config)
 
-    def open(self, name: str, look_again: bool = False) -> Microphone:
+    def open(self, name: str, look_again: bool = False, _channel: int = 0) -> Microphone:
         self._open.append(open_microphone(name, look_again))
         return self._open[-1]
 

@@ -31,7 +31,7 @@ class Sound:
     """Mono int16 that can be played while it grows: one thread adds and ends, another takes.
 
     Its first `heard` samples were heard elsewhere, and are not added.  `expected` is a guess of how many
-    samples it will have in all.
+    samples it will have in all.  What was taken is kept, as the speaker may go before it has been heard.
     """
 
     def __init__(self, expected: int = 0, heard: int = 0) -> None:
@@ -40,6 +40,8 @@ class Sound:
         self._samples = heard
         self._whole = False
         self._pieces: queue.SimpleQueue[Int16 | None] = queue.SimpleQueue()
+        self._taken: list[Int16] = []
+        self._again: list[Int16] = []
 
     @property
     def total(self) -> int:
@@ -58,10 +60,25 @@ class Sound:
 
     def take(self, timeout_s: float) -> Int16 | None:
         """The next piece; an empty one if none comes within `timeout_s`, None at the end."""
-        try:
-            return self._pieces.get(timeout=timeout_s)
-        except queue.Empty:
-            return np.empty(0, np.int16)
+        if self._again:
+            piece: Int16 | None = self._again.pop()
+        else:
+            try:
+                piece = self._pieces.get(timeout=timeout_s)
+            except queue.Empty:
+                return np.empty(0, np.int16)
+        if piece is None:
+            self._pieces.put(None)  # for whoever takes it again
+        else:
+            self._taken.append(piece)
+        return piece
+
+    def rewind(self, heard: int) -> None:
+        """So many samples have been heard now: what was taken behind them is to be taken again."""
+        if self._taken:
+            self._again = [np.concatenate([*self._taken, *self._again])[heard - self.heard :]]
+            self._taken = []
+            self.heard = heard
 
 
 def whole(pcm: Int16) -> Sound:

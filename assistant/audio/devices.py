@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import ctypes
 import difflib
+import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -48,6 +49,8 @@ have in ALSA's order, of which those of a device with fewer are the first; asked
 has, it would mix them."""
 BUSY_CODES = {-9985, -16}
 """PortAudio's "device unavailable"; EBUSY, as ALSA reports it through PortAudio."""
+FORM_CODES = {-9997, -9998, -22}
+"""PortAudio's "invalid sample rate" and "invalid number of channels"; EINVAL, where it is both together."""
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -197,7 +200,8 @@ def channel_counts(microphone: Device, wanted: int) -> tuple[int, ...]:
     if wanted:
         return (has,) if microphone.card else (min(has, SERVER_CHANNELS),)
     # one channel that the device itself makes is half the work of two, for the same sound
-    return tuple(dict.fromkeys(min(count, has) for count in (1, 2, has)))
+    counts = (1, 2, has) if microphone.card else (1,)
+    return tuple(dict.fromkeys(min(count, has) for count in counts))
 
 
 def open_stream(device: Device, rates_hz: Iterable[int], counts: tuple[int, ...]) -> tuple[Any, int, int]:
@@ -207,26 +211,30 @@ def open_stream(device: Device, rates_hz: Iterable[int], counts: tuple[int, ...]
     """
     portaudio = load_portaudio()
     microphone = device.kind == "microphone"
+    stream_type = portaudio.RawInputStream if microphone else portaudio.RawOutputStream
     failure = None
-    for rate in dict.fromkeys(rates_hz):
-        for count in counts:
-            stream_type = portaudio.RawInputStream if microphone else portaudio.RawOutputStream
-            try:
-                with _quiet():
-                    stream = stream_type(
-                        samplerate=rate,
-                        blocksize=rate * FRAME_MS // 1000 if microphone else 0,
-                        device=device.index,
-                        channels=count,
-                        dtype="int16",
-                        latency=MICROPHONE_LATENCY_S if microphone else SPEAKER_LATENCY_S,
-                    )
+    for rate, count in itertools.product(dict.fromkeys(rates_hz), counts):
+        try:
+            with _quiet():
+                stream = stream_type(
+                    samplerate=rate,
+                    blocksize=rate * FRAME_MS // 1000 if microphone else 0,
+                    device=device.index,
+                    channels=count,
+                    dtype="int16",
+                    latency=MICROPHONE_LATENCY_S if microphone else SPEAKER_LATENCY_S,
+                )
+                try:
                     stream.start()
-            except portaudio.PortAudioError as error:
-                failure = failure or error
-                if _is_busy(error):
-                    raise _failed(device, error) from None
-                continue
+                except portaudio.PortAudioError:
+                    stream.close()
+                    raise
+        except portaudio.PortAudioError as error:
+            failure = failure or error
+            # what fails for another reason may work a moment later, and must not be opened in a worse form
+            if not _codes(error) & FORM_CODES:
+                raise _failed(device, error) from None
+        else:
             return stream, rate, count
     assert failure is not None
     raise _failed(device, failure)
@@ -288,9 +296,10 @@ def _is_shown(name: str) -> bool:
     return bool(CARD_NUMBER.search(name)) or name in (DEFAULT, *SOUND_SERVERS)
 
 
-def _is_busy(error: Exception) -> bool:
+def _codes(error: Exception) -> set[int]:
+    """PortAudio's, and that of ALSA behind it."""
     host_code = error.args[2][1] if len(error.args) > 2 else None
-    return bool({*error.args[1:2], host_code} & BUSY_CODES)
+    return {*error.args[1:2], *([host_code] if host_code is not None else [])}
 
 
 def _direction(kind: Kind) -> Direction:
@@ -304,7 +313,7 @@ def _busy(kind: Kind, name: str, program: User | None) -> DeviceBusy:
 
 
 def _failed(device: Device, error: Exception) -> AudioError:
-    if _is_busy(error):
+    if _codes(error) & BUSY_CODES:
         number = device.card.number if device.card else None
         program = user(number, _direction(device.kind)) if number is not None else None
         return _busy(device.kind, device.name, program)

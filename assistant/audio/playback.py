@@ -25,6 +25,9 @@ BUSY_WITHIN_S = 10.0
 LOOK_EVERY_S = 0.5
 """How long another program may still use the speaker, and how often that is tried."""
 
+BACK_WITHIN_S = 5.0
+"""How long a speaker that was there may be missing: it was unplugged, or its sound server begins anew."""
+
 IDLE_S = 30.0
 """How long the speaker stays open after the last sound: open, it takes 2 % of a core, and a sound server that
 sleeps may need two seconds to play again, which nobody who goes on talking shall wait for."""
@@ -51,12 +54,28 @@ class _Airing:
         self.audible: int | None = None
         """The first audible sample, until it is heard."""
         self.fraction = 0.0
+        self.goes_on = False
+        """Whether it is what another speaker, or the same one before, did not play to its end."""
 
     def wrote(self, block: Int16) -> None:
         if not self.has_audible and (first := first_audible(block)) is not None:
             self.has_audible = True
             self.audible = self.end + first
         self.end += len(block)
+
+    def may_go_on(self, played: int) -> bool:
+        """The speaker is gone after so many samples: whether the rest is worth another."""
+        heard = int(max(0, played - self.start) / self._scale)
+        if not self.clip.waits or (self.goes_on and not heard):
+            return False
+        self.clip.sound.rewind(self.clip.sound.heard + heard)
+        return True
+
+    def goes_on_from(self, before: _Airing) -> None:
+        """What was told of it before is not told again."""
+        self.goes_on = True
+        self.fraction = before.fraction
+        self.has_audible = before.has_audible and before.audible is None
 
     def tell(self, played: int) -> None:
         """Say how much has been heard, unless that is no news."""
@@ -78,8 +97,11 @@ class Player:
         self._clips: queue.SimpleQueue[Clip] = queue.SimpleQueue()
         self._speaker: Speaker | None = None
         self._failed = False
+        self._was_open = False
         self._air: deque[_Airing] = deque()
-        self._written = 0
+        self._again: deque[tuple[Clip, _Airing | None]] = deque()
+        """What a speaker that is gone did not play to its end, or not at all."""
+        self._written = self._played = 0
         self._fader = Fader(1.0)
         self._answer: tuple[tuple[int, int], float] | None = None
         """The last one heard, and when its last sample was."""
@@ -98,22 +120,26 @@ class Player:
     def _run(self) -> None:
         while True:
             clip: Clip | None = None
+            before: _Airing | None = None
             patience_s = LOOK_S if self._air else None if self._speaker is None else self._idle_s
-            with contextlib.suppress(queue.Empty):
-                clip = self._clips.get(timeout=patience_s)
+            if self._again:
+                clip, before = self._again.popleft()
+            else:
+                with contextlib.suppress(queue.Empty):
+                    clip = self._clips.get(timeout=patience_s)
             try:
                 if clip is not None:
-                    self._play(clip)
+                    self._play(clip, before)
                 elif not self._air:
                     self._close("The speaker does not let go.")
                 self._look()
             except AudioError as error:
                 self._fail(clip, str(error))
 
-    def _play(self, clip: Clip) -> None:
+    def _play(self, clip: Clip, before: _Airing | None) -> None:
         if clip.verdict() is Verdict.WAIT:
             with contextlib.suppress(AudioError):  # whether it matters will be seen when it may be heard
-                self._open(busy_within_s=0)
+                self._open(busy_within_s=0, back_within_s=0)
         while (verdict := clip.verdict()) is Verdict.WAIT:
             self._look_while_waiting()
             self._news.wait(LOOK_S)
@@ -121,11 +147,13 @@ class Player:
         if verdict is Verdict.DROP or not (clip.waits or (not self._air and self._clips.empty())):
             clip.dropped("")
             return
-        speaker = self._open(BUSY_WITHIN_S)
+        speaker = self._open(BUSY_WITHIN_S, BACK_WITHIN_S if clip.waits and self._was_open else 0)
         resampler = Resampler(self._rate_hz, speaker.rate_hz)
         airing = _Airing(clip, speaker.rate_hz / self._rate_hz, self._written)
         if not self._air:  # else it joins on to what is in the air, as loud as that is
             self._fader = Fader(gain(clip.volume()))
+        if before is not None:
+            airing.goes_on_from(before)
         self._air.append(airing)
         while airing in self._air and not airing.whole:
             piece = clip.sound.take(LOOK_S)
@@ -156,26 +184,31 @@ class Player:
             if airing not in self._air:
                 return
 
-    def _open(self, busy_within_s: float) -> Speaker:
-        """The speaker, as soon as another program lets it go: the sound of a fault may be in it."""
-        give_up_s = time.monotonic() + busy_within_s
+    def _open(self, busy_within_s: float, back_within_s: float) -> Speaker:
+        """The speaker, as soon as another program lets it go (the sound of a fault may be in it), or it is
+        there again.
+        """
+        began_s = time.monotonic()
         while self._speaker is None:
             try:
                 self._speaker = open_speaker(self._name, self._rate_hz, self._failed)
-            except DeviceBusy:
-                if time.monotonic() >= give_up_s:
+            except AudioError as error:
+                self._failed = True
+                within_s = busy_within_s if isinstance(error, DeviceBusy) else back_within_s
+                if time.monotonic() - began_s >= within_s:
                     raise
                 self._pause.wait(LOOK_EVERY_S)
             else:
                 self._failed = False
-                self._written = self._speaker.played()
+                self._was_open = True
+                self._written = self._played = self._speaker.played()
         return self._speaker
 
     def _look(self) -> None:
         """Say what has been heard; fall silent where it is no longer wanted."""
         if self._speaker is None:
             return
-        played = self._speaker.played()
+        played = self._played = self._speaker.played()
         every = int(self._speaker.rate_hz * REPORT_EVERY_S)
         while self._air:
             airing = self._air[0]
@@ -217,14 +250,26 @@ class Player:
         self._air.clear()
 
     def _fail(self, clip: Clip | None, reason: str) -> None:
+        """What was in the air goes on where it was, if there is a speaker soon; else it is dropped."""
         self._failed = True
         self._close(reason)
-        failed = [airing.clip for airing in self._air]
-        self._air.clear()
-        if clip is not None and clip not in failed:
-            failed.append(clip)
-        for lost in failed:
-            lost.dropped(reason)
+        unheard, self._air = self._air, deque()
+        if unheard and unheard[0].clip.answer is not None and self._played > unheard[0].start:
+            self._answer = unheard[0].clip.answer, time.monotonic()
+        rest: list[tuple[Clip, _Airing | None]] = []
+        for airing in unheard:
+            if airing.may_go_on(self._played):
+                rest.append((airing.clip, airing))
+            else:
+                airing.clip.dropped(reason)
+        if clip is not None and all(airing.clip is not clip for airing in unheard):
+            if unheard:
+                rest.append((clip, None))
+            else:  # there is no speaker
+                for lost in (clip, *(again for again, _ in self._again)):
+                    lost.dropped(reason)
+                self._again.clear()
+        self._again.extendleft(reversed(rest))
 
     def _close(self, reason: str) -> None:
         if self._speaker is not None and not self._speaker.close():

@@ -14,6 +14,7 @@ import msgspec
 Stage = Literal["vad", "stt", "llm", "tts"]
 STAGES: tuple[Stage, ...] = ("vad", "stt", "llm", "tts")
 Earcon = Literal["ready", "listening", "thinking", "error"]
+InputTrouble = Literal["silent", "offset", "clipping", "hum", "quiet"]
 Fault = Literal["microphone", "model", "memory", "hot", "power", "crash", "config"]
 
 
@@ -120,7 +121,8 @@ class MicrophoneEnded(Message, frozen=True):
 class MicrophoneLevel(Message, frozen=True):
     """How loud the last second was: effective value and peak, in dB below the largest sample that there is.
 
-    `frames` came in it, the last one at `at_s`; `lost_frames` are missing between them.
+    `frames` came in it, the last one at `at_s`; `lost_frames` are missing between them.  It is then amplified
+    by `gain_db`.  `trouble` is what has been wrong with the sound for longer than that second.
     """
 
     rms_dbfs: float
@@ -128,6 +130,8 @@ class MicrophoneLevel(Message, frozen=True):
     frames: int
     lost_frames: int
     at_s: float
+    gain_db: float = 0.0
+    trouble: InputTrouble | None = None
 
 
 # ---------------------------------------------------------------- stt

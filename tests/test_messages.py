@@ -51,7 +51,7 @@ def test_units_are_in_the_names(kind: type[msgspec.Struct]) -> None:
     for field in msgspec.structs.fields(kind):
         if field.type in (float, float | None):
             is_ratio = field.name in {"confidence", "fraction", "heard_fraction", "answers", "earcons"}
-            assert is_ratio or field.name.endswith(("_s", "_dbfs")), field.name
+            assert is_ratio or field.name.endswith(("_s", "_dbfs", "_db")), field.name
         if field.type is bytes:
             assert field.name == "pcm"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from textwrap import wrap
 
-from assistant.audio.level import SILENCE_DBFS
+from assistant.audio.level import TROUBLES
 from assistant.board.health import Health
 from assistant.messages import MicrophoneLevel, StageStatus, Status, TurnStatus
 from assistant.text.clean import printable
@@ -15,7 +15,6 @@ WIDTH = 80
 SHOWN_TURNS = 5
 STALE_S = 3.0
 """A level older than this is no longer how the microphone is: one comes every second."""
-CLIPS_DBFS = -0.1
 
 DOES = {
     "starting": "is starting",
@@ -90,11 +89,11 @@ def _microphone(level: MicrophoneLevel | None, now_s: float) -> str:
     if ago_s > STALE_S:
         return f"nothing has come from it for {age(ago_s)}"
     text = f"{level.rms_dbfs:.0f} dBFS, peak {level.peak_dbfs:.0f} dBFS"
-    if level.peak_dbfs <= SILENCE_DBFS:
-        text = "not the faintest sound comes from it; is it muted?"
-    elif level.peak_dbfs >= CLIPS_DBFS:
-        text += ", too loud: turn it down"
-    return text + (f", {level.lost_frames} of {level.frames} frames lost" if level.lost_frames else "")
+    if level.gain_db >= 1:
+        text += f", amplified by {level.gain_db:.0f} dB"
+    if level.lost_frames:
+        text += f", {level.lost_frames} of {level.frames} frames lost"
+    return text + ("; {}: {}".format(*TROUBLES[level.trouble]) if level.trouble else "")
 
 
 def _board(health: Health) -> str:

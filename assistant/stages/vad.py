@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from assistant.audio import endpointing
 from assistant.audio.card_link import is_card
@@ -36,6 +37,9 @@ from assistant.queues.link import Link
 from assistant.service import systemd
 from assistant.stages.waking import Heard, Waker, presses, spotter
 
+if TYPE_CHECKING:
+    from assistant.audio.gain import AutoGain
+
 SILENCE = bytes(2 * FRAME_SAMPLES)
 ECHO_FRAMES = 15
 """Frames (300 ms) that a room goes on sounding after the assistant has fallen silent."""
@@ -55,6 +59,13 @@ KEPT_ARRIVALS = 6_000
 """Frames (two minutes, the longest utterance) whose time of arrival is remembered."""
 
 
+def _auto_gain() -> AutoGain:
+    # with numpy, which a device needs as well, and a recording does not
+    from assistant.audio.gain import AutoGain
+
+    return AutoGain()
+
+
 class VadStage:
     """Owns the microphone.  What has not become a turn yet, its successor hears again where that can be."""
 
@@ -72,6 +83,7 @@ class VadStage:
         self._audio = config.audio
         self._microphone = self._open(LOOK_FOR_S)
         self._level = LevelMeter()
+        self._gain = _auto_gain() if config.audio.auto_gain and not is_card(self._audio.microphone) else None
         self._arrivals: deque[float] = deque(maxlen=KEPT_ARRIVALS)
         self._frames = 0
         self._origin = 0  # the microphone's position when the first frame was fed
@@ -154,7 +166,10 @@ class VadStage:
 
     def _hear(self, frame: bytes) -> Iterator[AnyMessage]:
         systemd.alive()
-        level = self._level.feed(frame, self._microphone.position, self._microphone.captured_at_s)
+        position, at_s = self._microphone.position, self._microphone.captured_at_s
+        is_deaf = self._is_deaf()
+        gain_db = self._gain.gain_db if self._gain else 0.0
+        level = self._level.feed(frame, position, at_s, gain_db, not is_deaf)
         if level is not None:
             self._link.post(level)  # of the room as it is, whether it is listened to or not
         press = self._button.take() if self._button is not None else None
@@ -163,10 +178,11 @@ class VadStage:
         if self._muted:
             yield from self._hear_nothing()
             return
-        if self._is_deaf():
+        if is_deaf:
             frame = SILENCE
-        at_s = self._microphone.captured_at_s
-        heard = Heard(frame, self._voice.voiced(frame), self._microphone.position, at_s)
+        elif self._gain:
+            frame = self._gain.feed(frame)
+        heard = Heard(frame, self._voice.voiced(frame), position, at_s)
         called, wanted = self._waker.hear(heard, pressed=press == "short")
         if called is not None:
             yield from self._call(Woken(called, at_s))

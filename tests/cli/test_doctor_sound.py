@@ -94,8 +94,11 @@ def test_a_device_that_is_listed_may_be_gone() -> None:
     ("level", "state", "said"),
     [
         (MicrophoneLevel(-45.0, -20.0, 50, 0, 1.0), "ok", "level -45 dBFS"),
-        (MicrophoneLevel(-100.0, -100.0, 50, 0, 1.0), "warning", "no sound"),
-        (MicrophoneLevel(-9.0, 0.0, 50, 0, 1.0), "warning", "distorts"),
+        (MicrophoneLevel(-45.0, -20.0, 50, 0, 1.0, 8.6), "ok", "level -45 dBFS, amplified by 9 dB"),
+        (MicrophoneLevel(-9.0, 0.0, 50, 0, 1.0), "ok", "level -9 dBFS"),
+        (MicrophoneLevel(-9.0, 0.0, 50, 0, 1.0, 0.0, "clipping"), "warning", "distorts"),
+        (MicrophoneLevel(-100.0, -100.0, 50, 0, 1.0, 0.0, "silent"), "warning", "not the faintest sound"),
+        (MicrophoneLevel(-45.0, -40.0, 50, 0, 1.0, 0.0, "hum"), "warning", "hums with the mains"),
         (MicrophoneLevel(-45.0, -20.0, 40, 10, 1.0), "warning", "10 of 50 frames are lost"),
     ],
 )

@@ -21,6 +21,7 @@ from assistant.board.health import Health
 from assistant.cli.glance import age, lines
 from assistant.cli.status import as_tree, exit_code
 from assistant.messages import (
+    InputTrouble,
     MicrophoneLevel,
     PlanStatus,
     StageStatus,
@@ -100,8 +101,15 @@ def changed(**changes: object) -> Status:
     return msgspec.structs.replace(STATUS, **changes)
 
 
-def heard(rms_dbfs: float, peak_dbfs: float, lost_frames: int = 0, at_s: float = 8_382.5) -> Status:
-    return changed(microphone=MicrophoneLevel(rms_dbfs, peak_dbfs, 50, lost_frames, at_s))
+def heard(
+    rms_dbfs: float,
+    peak_dbfs: float,
+    lost_frames: int = 0,
+    at_s: float = 8_382.5,
+    gain_db: float = 0.0,
+    trouble: InputTrouble | None = None,
+) -> Status:
+    return changed(microphone=MicrophoneLevel(rms_dbfs, peak_dbfs, 50, lost_frames, at_s, gain_db, trouble))
 
 
 @pytest.mark.parametrize(
@@ -120,8 +128,13 @@ def heard(rms_dbfs: float, peak_dbfs: float, lost_frames: int = 0, at_s: float =
         ),
         (changed(microphone=None), WELL, "Microphone  nothing has come from it yet\n"),
         (heard(-50.0, -30.0, at_s=8_263.0), WELL, "Microphone  nothing has come from it for 2 min\n"),
-        (heard(-100.0, -100.0), WELL, "Microphone  not the faintest sound comes from it; is it muted?\n"),
-        (heard(-3.0, 0.0), WELL, "Microphone  -3 dBFS, peak 0 dBFS, too loud: turn it down\n"),
+        (heard(-3.0, 0.0), WELL, "Microphone  -3 dBFS, peak 0 dBFS\n"),
+        (heard(-50.0, -30.0, gain_db=12.2), WELL, "peak -30 dBFS, amplified by 12 dB\n"),
+        (
+            heard(-3.0, 0.0, trouble="clipping"),
+            WELL,
+            "peak 0 dBFS; it is too loud and distorts: lower it:\n            alsamixer (F4)\n",
+        ),
         (heard(-50.0, -30.0, 3), WELL, "Microphone  -50 dBFS, peak -30 dBFS, 3 of 50 frames lost\n"),
         (
             STATUS,
@@ -249,6 +262,8 @@ def test_for_programs() -> None:
             "peak_dbfs": -31.2,
             "frames": 50,
             "lost_frames": 0,
+            "gain_db": 0.0,
+            "trouble": None,
             "ago_s": 0.5,
         },
         "volume": {"answers": 0.6, "earcons": 1.0},

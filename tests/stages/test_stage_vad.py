@@ -117,7 +117,8 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Room:
 
     def furnish(microphone: Microphone, half_duplex: bool = False) -> Listening:
         monkeypatch.setattr(vad, "open_microphone", lambda *_: microphone)
-        return Listening(Config(audio=Audio(microphone="auto" if half_duplex else "card:recording")))
+        name = "auto" if half_duplex else "card:recording"
+        return Listening(Config(audio=Audio(microphone=name, auto_gain=False)))
 
     return furnish
 
@@ -485,7 +486,7 @@ def gone(error: AudioError) -> StageState:
 
 READY = StageState("vad", "ready")
 PULLED = gone(AudioError("The microphone went away."))
-ALONE = Config()
+ALONE = Config(audio=Audio(auto_gain=False))
 
 
 def states(listening: Listening) -> list[StageState]:

@@ -12,15 +12,12 @@ import msgspec
 from assistant.audio.card_link import CARD_PREFIX
 from assistant.audio.devices import AUTO, Device, Kind, choose, list_devices
 from assistant.audio.formats import RATE_HZ
+from assistant.audio.level import TROUBLES
 from assistant.catalogue.read import printable
 from assistant.cli.doctor.check import Check, plain
 from assistant.cli.doctor.processes import Process, holders
 from assistant.errors import AudioError
 from assistant.messages import MicrophoneLevel
-
-SILENT_DBFS = -85.0
-"""Even in a silent room a microphone that works is louder than one step of 16 bits, -90 dB."""
-CLIPPING_DBFS = -0.1
 
 JOIN_AUDIO = "sudo usermod -aG audio $USER, then log in again"
 JOIN_ASSISTANT = "sudo usermod -aG assistant $USER, then log in again"
@@ -127,10 +124,11 @@ def _check_level(kind: Kind, level: MicrophoneLevel | None) -> Check:
     if level is None or kind != "microphone":
         return plain(kind, "ok", what)
     what += f", level {level.rms_dbfs:.0f} dBFS"
-    if level.rms_dbfs < SILENT_DBFS:
-        return plain(kind, "warning", f"{what}: it gives no sound", "alsamixer (unmute it: F4, then M)")
-    if level.peak_dbfs > CLIPPING_DBFS:
-        return plain(kind, "warning", f"{what}: it is too loud and distorts", "alsamixer (lower it: F4)")
+    if level.gain_db >= 1:
+        what += f", amplified by {level.gain_db:.0f} dB"
+    if level.trouble is not None:
+        wrong, mend = TROUBLES[level.trouble]
+        return plain(kind, "warning", f"{what}: {wrong}", mend)
     if level.lost_frames > level.frames // 10:
         what = f"{what}: {level.lost_frames} of {level.frames + level.lost_frames} frames are lost"
         return plain(kind, "warning", what, "plug it into another port, without a hub")

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from assistant.audio.alsa_cards import Card, Direction, User, read_cards, user
+from assistant.audio.alsa_cards import ROOT, Card, Direction, User, read_cards, user
 from assistant.audio.formats import FRAME_MS
 from assistant.errors import AudioError, DeviceBusy
 
@@ -100,12 +100,21 @@ def find(kind: Kind, name: str) -> Device:
     try:
         return choose(named(_listed(kind), kind), kind, name)
     except AudioError:
-        # PortAudio lists no device that another program has open
-        for card in read_cards().values():
-            is_meant = name in (AUTO, *card.names, card.id) or name.startswith(f"{card.name}: ")
-            if is_meant and (program := user(card.number, _direction(kind))):
-                raise _busy(kind, card.name, program) from None
+        if busy := held(kind, name):
+            raise busy from None
         raise
+
+
+def held(kind: Kind, name: str, root: Path = ROOT) -> DeviceBusy | None:
+    """Why `name` is not in PortAudio's list, if that is because another program has it open."""
+    wanted = name.casefold()
+    for card in read_cards(root).values():
+        names = [other.casefold() for other in card.names]
+        is_meant = wanted in (AUTO, *names) or f"card={wanted}" in names
+        is_meant = is_meant or wanted.startswith(f"{card.name}: ".casefold())
+        if is_meant and (program := user(card.number, _direction(kind), root)):
+            return _busy(kind, card.name if name == AUTO else name, program)
+    return None
 
 
 def named(listed: list[Listed], kind: Kind) -> list[Device]:

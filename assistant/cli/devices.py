@@ -15,10 +15,11 @@ def run(words: argparse.Namespace) -> int:
     import json
 
     from assistant.audio.devices import list_devices
+    from assistant.text.clean import printable
 
     devices = list_devices()
     if words.json:
-        fields = ("kind", "name", "description", "default_rate_hz", "channels")
+        fields = ("kind", "name", "other_names", "description", "default_rate_hz", "channels")
         print(json.dumps([{field: getattr(device, field) for field in fields} for device in devices]))
         return 0
     for kind in ("microphone", "speaker"):
@@ -28,7 +29,9 @@ def run(words: argparse.Namespace) -> int:
             form = (
                 f"{device.default_rate_hz} Hz, {device.channels} channel{'s' if device.channels > 1 else ''}"
             )
-            print(f'  "{device.name}"  {device.description} ({form})')
+            print(f'  "{printable(device.name)}"  {device.description} ({form})')
+            if device.other_names:
+                print("      also " + ", ".join(f'"{printable(name)}"' for name in device.other_names))
     if devices:
         print('\nPut a name into config.toml: [audio] microphone = "…"')
     return 0

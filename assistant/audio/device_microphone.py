@@ -24,9 +24,8 @@ NEXT_FRAME_S = 0.8
 """PortAudio does not always notice that a microphone is pulled out; silent for so long, it is gone."""
 
 POLL_S = 0.005
-"""How late sound may be read: it comes in periods of about 40 ms, of which the first three quarters are slept
-through."""
-LONGEST_SLEEP_S = 0.03
+"""How late sound may be read: it comes in periods of about 40 ms, of which the most is slept through."""
+LONGEST_SLEEP_S = 0.04
 
 Frame = tuple[bytes, int, float]
 """Its sound, the position behind it, and when its last sample was captured."""
@@ -120,7 +119,7 @@ class DeviceMicrophone:
                         later_s = (len(rest) - FRAME_BYTES) / (SAMPLE_BYTES * RATE_HZ)
                         self._give(rest[:FRAME_BYTES], captured_at_s - later_s)
                         rest = rest[FRAME_BYTES:]
-                    self._closing.wait(min(0.75 * ready / self._rate_hz, LONGEST_SLEEP_S))
+                    self._closing.wait(min(0.9 * ready / self._rate_hz, LONGEST_SLEEP_S))
         except devices.load_portaudio().PortAudioError:
             self._frames.put(devices.gone(self._device))
 
@@ -150,12 +149,16 @@ class LostSound:
 
     def feed(self, received_s: float, now_s: float) -> float:
         """How many seconds are known to be lost since the last time, when so much has come in all."""
-        self._smallest_s = min(self._smallest_s, now_s - received_s)
+        delay_s = now_s - received_s
+        self._smallest_s = min(self._smallest_s, delay_s)
         if self._until_s is None:
             self._until_s = now_s + self.WINDOW_S
         if now_s < self._until_s:
             return 0.0
-        before_s, self._usual_s = self._usual_s, self._smallest_s
+        if self._usual_s is None:
+            # a sound server begins with what it had before
+            self._smallest_s = delay_s
+        lost_s = 0.0 if self._usual_s is None else self._smallest_s - self._usual_s
+        self._usual_s = self._smallest_s
         self._smallest_s, self._until_s = math.inf, now_s + self.WINDOW_S
-        lost_s = 0.0 if before_s is None else self._usual_s - before_s
         return lost_s if lost_s > self.LEAST_S else 0.0

@@ -97,6 +97,7 @@ class Player:
         self._clips: queue.SimpleQueue[Clip] = queue.SimpleQueue()
         self._speaker: Speaker | None = None
         self._failed = False
+        """Whether it was ever missing: from then on what is plugged in is looked for each time."""
         self._was_open = False
         self._air: deque[_Airing] = deque()
         self._again: deque[tuple[Clip, _Airing | None]] = deque()
@@ -199,7 +200,6 @@ class Player:
                     raise
                 self._pause.wait(LOOK_EVERY_S)
             else:
-                self._failed = False
                 self._was_open = True
                 self._written = self._played = self._speaker.played()
         return self._speaker

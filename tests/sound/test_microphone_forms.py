@@ -35,19 +35,22 @@ def pitch_hz(channel: int) -> int:
     return 300 + 170 * channel
 
 
-# One process hears all of them: mixed, and the last channel alone.  The server would give any form: what the
-# microphone has is the only one that is asked for.
+# One process hears all of them: mixed, and the last channel alone.  The server would give any form: where
+# it is forced, what the microphone has is the only one that is asked for.
 HEAR = """
 import os, sys
 from assistant.audio import devices
 from assistant.audio.device_microphone import DeviceMicrophone
 folder, rate_hz, *counts = sys.argv[1:]
-devices.MICROPHONE_RATES_HZ = (int(rate_hz),)
+forced = rate_hz != "any"
+if forced:
+    devices.MICROPHONE_RATES_HZ = (int(rate_hz),)
 microphones = {}
 for count in map(int, counts):
     os.environ["PULSE_SOURCE"] = f"bus{count}.monitor"
-    devices.channel_counts = lambda device, channel: (count,)
     for channel in {0, count} if count > 1 else {0}:
+        if forced:
+            devices.channel_counts = lambda device, channel: (count,)
         microphones[count, channel] = DeviceMicrophone("auto", channel)
 heard = {form: [microphone.read(10)] for form, microphone in microphones.items()}
 print("first", flush=True)
@@ -66,6 +69,16 @@ print("closed", all(microphone.close() for microphone in microphones.values()), 
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 def test_what_is_heard_is_what_was_played(server: Server, tmp_path: Path, rate_hz: int) -> None:
+    check_all(server, tmp_path, rate_hz, str(rate_hz))
+
+
+def test_a_server_that_gives_any_form_gives_the_channel_that_is_wanted(
+    server: Server, tmp_path: Path
+) -> None:
+    check_all(server, tmp_path, 48_000, "any")
+
+
+def check_all(server: Server, tmp_path: Path, rate_hz: int, asked_hz: str) -> None:
     modules = []
     commands = []
     for count in CHANNELS:
@@ -77,7 +90,7 @@ def test_what_is_heard_is_what_was_played(server: Server, tmp_path: Path, rate_h
         soundfile.write(tmp_path / f"{count}.wav", np.stack(tones, axis=1), rate_hz)
         wav = [f"--channel-map={channel_map}", str(tmp_path / f"{count}.wav")]
         commands.append(["paplay", f"--device=bus{count}", *wav])
-    with server.python(HEAR, str(tmp_path), str(rate_hz), *map(str, CHANNELS)) as process:
+    with server.python(HEAR, str(tmp_path), asked_hz, *map(str, CHANNELS)) as process:
         assert process.stdout
         assert process.stdout.readline() == "first\n"
         players = [subprocess.Popen(command, env=server.env) for command in commands]

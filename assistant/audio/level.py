@@ -58,7 +58,7 @@ ACTIVE_SECONDS = 5
 """So far above the quietest, and for so many seconds of the minute, somebody seems to have spoken: without
 that a quiet room is just a quiet room."""
 DEAD_DBFS = -75.0
-"""A minute without a single louder sample: even an empty room is louder, in any working microphone."""
+"""Without a single louder sample a microphone is as good as dead: even an empty room is louder, in any."""
 
 HUM_HZ = ((50, 100, 150), (60, 120, 180))
 DECIMATION = 20

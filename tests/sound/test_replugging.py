@@ -157,6 +157,7 @@ class Clip:
         self.sound = whole((1_000 + np.arange(int(seconds * RATE_HZ)) % 30_000).astype(np.int16))
         self.over = threading.Event()
     def verdict(self): return Verdict.PLAY
+    def volume(self): return 1.0
     def started(self, at_s): print("started", self.number, flush=True)
     def gap(self, duration_ms, at_s): print("gap", duration_ms, flush=True)
     def dropped(self, reason):

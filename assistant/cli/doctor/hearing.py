@@ -10,8 +10,8 @@ import msgspec
 
 from assistant.audio.chirp import Figures
 from assistant.audio.devices import Kind
+from assistant.audio.level import DEAD_DBFS
 from assistant.cli.doctor.check import Check, State, plain
-from assistant.cli.doctor.sound import SILENT_DBFS
 
 CLIPPED_SHARE = 0.001
 """Of the samples.  Single ones are not heard; from about here on the recogniser hears crackles."""
@@ -85,7 +85,7 @@ def verdict(facts: Facts) -> Check:
     def found(state: State, what: str, mend: str) -> Check:
         return plain("sound", state, what, mend)
 
-    if echo is None and figures.peak_dbfs < SILENT_DBFS:
+    if echo is None and figures.peak_dbfs < DEAD_DBFS:
         mend = f"unmute it ({ALSAMIXER}, then M), or choose another (`assistant devices`)"
         return found("fault", "The microphone gives no sound at all, not even noise", mend)
     if echo is None:

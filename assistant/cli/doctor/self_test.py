@@ -42,8 +42,9 @@ def run(words: argparse.Namespace) -> int:
     config = load(words.config)
     _refuse_beside_another(config)
     _note("Plays a chirp and a sentence, and listens. The voice is being loaded …")
+    audio = config.audio
     with (
-        contextlib.closing(open_microphone(config.audio.microphone)) as microphone,
+        contextlib.closing(open_microphone(audio.microphone, channel=audio.channel)) as microphone,
         contextlib.closing(open_speaker(config.audio.speaker, SPEAKER_HZ)) as speaker,
         Assistant.open(words.config, workers=["tts"], debug=words.debug) as assistant,
     ):

@@ -47,8 +47,8 @@ ECHO_FRAMES = 15
 MOST_UNFINISHED = 4
 """Turns that may wait for their answers before a recording is read on: a pipe gives hours in a second."""
 
-RETRY_EVERY_S = 0.5
-"""How often a missing microphone is looked for."""
+RETRY_EVERY_S = 0.7
+"""How often a missing microphone is looked for; to list all devices anew is hundredths of a second of work."""
 
 RESTART_AFTER_S = 20.0
 LOOK_FOR_S = 60.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import threading
 import time
@@ -141,6 +142,23 @@ def test_a_microphone_that_falls_silent_is_noticed_though_no_call_fails(
             process.kill()
 
 
+def test_a_program_that_was_suspended_has_not_lost_its_microphone(server: Server, tmp_path: Path) -> None:
+    microphone = UsbMicrophone(server, tmp_path)
+    microphone.plug(48_000, 1)
+    with server.python(STAGE) as process:
+        try:
+            said(process, "level", "-15")
+            process.send_signal(signal.SIGSTOP)
+            threading.Event().wait(2.0)
+            process.send_signal(signal.SIGCONT)
+            assert process.stdout
+            for _ in range(4):
+                assert process.stdout.readline().startswith("level -15")
+        finally:
+            microphone.pull()
+            process.kill()
+
+
 # An answer of two sentences, each a tone that rises: what is heard tells where in them it is.
 SAY = """
 import threading
@@ -225,6 +243,9 @@ def test_an_answer_goes_on_where_it_was_when_its_speaker_goes(server: Server, ba
     # the second sentence begins low again; of the first the rest was heard, from shortly before it broke off
     (begin,) = np.flatnonzero(np.diff(after.astype(int)) < -5_000) + 1
     assert abs(int(after[0]) - int(before[-1])) < 0.5 * 16_000
-    assert after[begin - 1] == 1_000 + 1.5 * 16_000 - 1
-    assert after[begin] == 1_000
-    assert len(after) - begin == 16_000
+    first, second = after[:begin], after[begin:]
+    assert (first[-1], second[0], second[-1]) == (1_000 + 1.5 * 16_000 - 1, 1_000, 1_000 + 16_000 - 1)
+    # a busy processor may tear holes into what is played or recorded; nothing is heard twice
+    for part in (first, second):
+        assert (np.diff(part) > 0).all()
+        assert len(part) > 0.8 * (part[-1] - part[0])

@@ -48,7 +48,7 @@ MOST_UNFINISHED = 4
 """Turns that may wait for their answers before a recording is read on: a pipe gives hours in a second."""
 
 RETRY_EVERY_S = 0.7
-"""How often a missing microphone is looked for; to list all devices anew is hundredths of a second of work."""
+"""How often a missing microphone is looked for; listing all devices anew takes hundredths of a second."""
 
 RESTART_AFTER_S = 20.0
 LOOK_FOR_S = 60.0

@@ -141,6 +141,7 @@ def test_what_was_good_is_there_again(state: Path) -> None:
     assert last_good() == Config()
 
 
+def test_what_another_version_kept_counts_as_far_as_it_is_known(state: Path) -> None:
     """An update must not lose the microphone's name, because a key of long ago stands beside it."""
     state.mkdir()
     audio = {"microphone": "USB Audio", "half_duplex": False, "colour": 3}

@@ -55,7 +55,8 @@ class Wake(Section, frozen=True):
 
 class Vad(Section, frozen=True):
     aggressiveness: Annotated[int, msgspec.Meta(ge=0, le=3)] = 2
-    pre_roll_ms: Annotated[int, msgspec.Meta(ge=0, le=2_000)] = 300
+    second_opinion: bool = True
+    pre_roll_ms: Annotated[int, msgspec.Meta(ge=0, le=2_000)] = 400
     tentative_pause_ms: Annotated[int, msgspec.Meta(ge=40, le=60_000)] = 60
     hangover_ms: Annotated[int, msgspec.Meta(ge=100, le=60_000)] = 700
     min_speech_ms: Annotated[int, msgspec.Meta(ge=0, le=5_000)] = 150

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from assistant.audio import endpointing
 from assistant.audio.files import blocks
-from assistant.audio.formats import FRAME_SAMPLES, RATE_HZ
+from assistant.audio.formats import FRAME_BYTES, RATE_HZ
 from assistant.config import Vad
-from assistant.engines.webrtc import WebrtcVad
+from assistant.engines.voice import VoiceDetector
 from assistant.messages import Recognise
 
 
@@ -39,7 +39,7 @@ def speech_in(file: Path, settings: Vad) -> Iterator[Sound]:
     Raises `AudioError` if the file cannot be read.
     """
     endpointer = endpointing.Endpointer(settings)
-    voice = WebrtcVad(settings.aggressiveness)
+    voice = VoiceDetector(settings)
     last: endpointing.Paused | None = None
     for events in _events(file, endpointer, voice):
         for event in events:
@@ -55,17 +55,21 @@ def speech_in(file: Path, settings: Vad) -> Iterator[Sound]:
 
 
 def _events(
-    file: Path, endpointer: endpointing.Endpointer, voice: WebrtcVad
+    file: Path, endpointer: endpointing.Endpointer, voice: VoiceDetector
 ) -> Iterator[list[endpointing.Event]]:
-    frame_bytes = 2 * FRAME_SAMPLES
+    for frame in in_frames(block.tobytes() for block in blocks(file)):
+        yield endpointer.feed(frame, *voice.hear(frame))
+    yield endpointer.end()
+
+
+def in_frames(reads: Iterable[bytes]) -> Iterator[bytes]:
+    """The same sound in whole frames, however it was read; the last one is filled with silence."""
     left = b""
-    for block in blocks(file):
-        pcm = left + block.tobytes()
-        whole = len(pcm) - len(pcm) % frame_bytes
-        for at in range(0, whole, frame_bytes):
-            frame = pcm[at : at + frame_bytes]
-            yield endpointer.feed(frame, voice.voiced(frame))
+    for read in reads:
+        pcm = left + read
+        whole = len(pcm) - len(pcm) % FRAME_BYTES
+        for at in range(0, whole, FRAME_BYTES):
+            yield pcm[at : at + FRAME_BYTES]
         left = pcm[whole:]
     if left:
-        yield endpointer.feed(left.ljust(frame_bytes, b"\0"), voiced=False)
-    yield endpointer.end()
+        yield left.ljust(FRAME_BYTES, b"\0")

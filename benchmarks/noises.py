@@ -1,6 +1,6 @@
 """Noises of rooms, made by rule: the same at every run, and no better than their description.
 
-    fan       white noise through a slope of 6 dB an octave from 300 Hz up, and eight harmonics of the blades' 92 Hz
+    fan       white noise that falls by 6 dB an octave from 300 Hz up, with eight harmonics of the blades
     street    brown noise; cars that pass within seconds, one in six on average; two-toned horns
     keyboard  typing in bursts, six strokes a second: damped resonances at 1.2 to 4.5 kHz, each with its thump
     music     four chords of decaying tones with six harmonics each at 100 beats a minute, a drum and a hi-hat
@@ -40,7 +40,7 @@ def rms(sound: Sound) -> float:
 def _shaped(samples: int, dice: np.random.Generator, gain: Callable[[Sound], Sound]) -> Sound:
     """White noise with its spectrum times `gain` (of a frequency in Hz)."""
     spectrum = np.fft.rfft(dice.standard_normal(samples))
-    return np.fft.irfft(spectrum * gain(np.fft.rfftfreq(samples, 1 / RATE_HZ)), samples)
+    return np.fft.irfft(spectrum * gain(np.arange(len(spectrum)) * RATE_HZ / samples), samples)
 
 
 def _fan(samples: int, dice: np.random.Generator) -> Sound:
@@ -96,7 +96,9 @@ def _music(samples: int, dice: np.random.Generator) -> Sound:
         drum = 3 * np.sin(2 * np.pi * (50 + 60 * np.exp(-at_s / 0.03)) * at_s) * np.exp(-at_s / 0.1)
         sound[start : start + len(at_s)] += drum
         hat = np.diff(dice.standard_normal(len(at_s) + 1)) * np.exp(-at_s / 0.03)
-        sound[start + beat // 2 : start + beat // 2 + len(at_s)] += 0.4 * hat[: len(sound) - start - beat // 2]
+        sound[start + beat // 2 : start + beat // 2 + len(at_s)] += (
+            0.4 * hat[: len(sound) - start - beat // 2]
+        )
     return sound[:samples]
 
 

@@ -1,12 +1,13 @@
-"""When a turn begins and ends, in noise: people cut off, words clipped, how soon it is over, and false alarms.
+"""When a turn begins and ends, in noise: people cut off, words clipped, how soon it is over, false alarms.
 
-    python -m benchmarks.turn_taking [--minutes 10] [--quick]
+    python -m benchmarks.turn_taking [--plain] [--minutes 10] [--quick]
 
-Speech at -26 dBFS (root mean square of the words) alone, and with the noises of `benchmarks.noises` 20, 10
-and 5 dB below it; 3 s of noise before and 2.5 s behind.  The speech: five recordings of people, two of them
-with word times, and the 24 of the project's own voice; where there are no times, the words last from the
-first loud sample to the last.  Into those with word times a pause of 0.3, 0.5 or 0.8 s is put behind each
-word but the last, one at a time.
+Speech at -26 dBFS (root mean square from the first word to the last) alone, and with each of
+`benchmarks.noises` 20, 10 and 5 dB below it; 3 s of noise before and 2.5 s behind.  The speech: four
+recordings of people, two of them with word times, and the 24 of the project's own (synthetic) voice; where
+there are no times, it lasts from the first to the last 10 ms within 26 dB of the loudest, and 0.3 s at either
+end count as words.  Into those with word times a pause of 0.3, 0.5 or 0.8 s is put behind each word but the
+last, one at a time.
 
 The words decide how long a silence is waited for, as in the chain; but here the transcript is right and
 there at once, and the answer, too: what the models take comes on top.  It has no mark at its end while the
@@ -19,6 +20,7 @@ the turn, of the speech without inserted pauses.  A turn that the noise never le
 Of each noise alone, `minutes` at three levels: how often speech began, how many utterances came out, and how
 many of these have words that the (tiny) recogniser stands by: these would be answered.
 
+Writes `turn_taking.png` beside the JSON.
 Goals: no word clipped, 2 % of the pauses cut, a commit within 300 ms in the median, no noise answered.
 """
 
@@ -29,12 +31,14 @@ import csv
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import soundfile
 import soxr
@@ -42,7 +46,7 @@ import soxr
 from assistant.audio.endpointing import Ended, Endpointer, Paused, Started
 from assistant.audio.formats import FRAME_MS, FRAME_SAMPLES, RATE_HZ
 from assistant.config import Stt, Vad
-from assistant.engines.webrtc import WebrtcVad
+from assistant.engines.voice import Decision, VoiceDetector
 from assistant.engines.whisper import WhisperEngine
 from assistant.text.finished import hangover_ms, reads_as
 from benchmarks.noises import NOISES, PEOPLE, Sound, noise, rms
@@ -56,10 +60,11 @@ PAUSES_S = (0.3, 0.5, 0.8)
 LEVELS_DBFS = (-45, -35, -25)
 BEFORE_S, BEHIND_S = 3.0, 2.5
 NOISE_POOL_S = 60.0
+SHORT_WORD_S = 0.3
 
 
 class Word(NamedTuple):
-    """What was said from when until when; a whole sentence, where no more is known."""
+    """What was said from when until when."""
 
     begin_s: float
     end_s: float
@@ -73,8 +78,8 @@ class Spoken(NamedTuple):
 
     def heard_until(self, at_s: float, mark: str) -> str:
         """What a perfect recogniser has read by then; `mark` stands behind an unfinished sentence."""
-        heard = [word for word in self.words if (word.begin_s + word.end_s) / 2 < at_s]
-        text = " ".join(word.text for word in heard)
+        heard = [w for w in self.words if w.end_s - min(0.15, (w.end_s - w.begin_s) / 2) < at_s]
+        text = " ".join(word.text for word in heard).strip()
         whole = len(heard) == len(self.words)
         return text + ("" if not text or text[-1] in ".?!" else "." if whole else mark)
 
@@ -89,17 +94,18 @@ class Heard(NamedTuple):
     voiced_ms: int
 
 
-Decide = Callable[[bytes], bool]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0, help="how much of each noise alone")
+    parser.add_argument("--plain", action="store_true", help="without Silero's second opinion")
     parser.add_argument("--quick", action="store_true", help="10 dB alone, one pause")
     words = parser.parse_args()
-    rows = list(_conditions((10,) if words.quick else SNRS_DB, (0.5,) if words.quick else PAUSES_S))
+    mpl.use("agg")
+    settings = Vad(second_opinion=not words.plain)
+    snrs_db, pauses_s = ((10,), (0.5,)) if words.quick else (SNRS_DB, PAUSES_S)
+    rows = list(_conditions(settings, snrs_db, pauses_s))
     report("turn_taking", rows)
-    alone = [_alone(kind, level, words.minutes) for kind in NOISES for level in LEVELS_DBFS]
+    alone = [_alone(settings, kind, level, words.minutes) for kind in NOISES for level in LEVELS_DBFS]
     report("turn_taking_noise", alone)
     _plot(rows, alone, RESULTS / "turn_taking.png")
 
@@ -127,12 +133,14 @@ def _sentence(path: Path, text: str) -> Spoken:
     samples, rate_hz = soundfile.read(path, always_2d=True)
     sound = soxr.resample(samples.mean(axis=1), rate_hz, RATE_HZ)
     powers = [rms(sound[at : at + 160]) for at in range(0, len(sound) - 160, 160)]
-    loud = [i for i, power in enumerate(powers) if power > max(powers) / 30]
-    return _levelled(sound, [Word(loud[0] / 100, (loud[-1] + 1) / 100, text)])
+    loud = [i for i, power in enumerate(powers) if power > max(powers) / 20]
+    begin_s, end_s = loud[0] / 100, (loud[-1] + 1) / 100
+    first = Word(begin_s, begin_s + SHORT_WORD_S, "")
+    return _levelled(sound, [first, Word(max(end_s - SHORT_WORD_S, first.end_s), end_s, text)])
 
 
 def _levelled(sound: Sound, words: Sequence[Word]) -> Spoken:
-    said = np.concatenate([sound[int(w.begin_s * RATE_HZ) : int(w.end_s * RATE_HZ)] for w in words])
+    said = sound[int(words[0].begin_s * RATE_HZ) : int(words[-1].end_s * RATE_HZ)]
     return Spoken(sound * 10 ** (SPEECH_DBFS / 20) / rms(said), tuple(words))
 
 
@@ -153,30 +161,34 @@ def _with_pause(spoken: Spoken, behind: int, pause_s: float) -> Spoken:
 # ---------------------------------------------------------------- conditions
 
 
-def _conditions(snrs_db: Sequence[int], pauses_s: Sequence[float]) -> Iterator[dict[str, object]]:
+def _conditions(
+    settings: Vad, snrs_db: Sequence[int], pauses_s: Sequence[float]
+) -> Iterator[dict[str, object]]:
     plain = list(_speech())
     trials = plain + [
         _with_pause(spoken, behind, pause_s)
         for spoken in plain
-        for behind in range(len(spoken.words) - 1)
+        for behind in range(len(spoken.words) - 1 if len(spoken.words) > 2 else 0)
         for pause_s in pauses_s
     ]
-    yield _condition("none", 0, trials)
+    yield _condition(settings, "none", 0, trials)
     for kind in NOISES:
         pool = noise(kind, NOISE_POOL_S)
         for snr_db in snrs_db:
-            yield _condition(kind, snr_db, trials, pool)
+            yield _condition(settings, kind, snr_db, trials, pool)
 
 
-def _condition(kind: str, snr_db: int, trials: list[Spoken], pool: Sound | None = None) -> dict[str, object]:
+def _condition(
+    settings: Vad, kind: str, snr_db: int, trials: list[Spoken], pool: Sound | None = None
+) -> dict[str, object]:
     counts = dict.fromkeys(("pauses", "cut", "cut_marked", "first", "last"), 0)
     cut_by_pause = dict.fromkeys(PAUSES_S, 0)
     commits_ms: list[float] = []
     for number, spoken in enumerate(trials):
         frames = list(_frames(_room(spoken.sound, snr_db, pool, number)))
-        decide = voice()
-        voiced = [decide(frame) for frame in frames]
-        turns = _turns(frames, voiced, spoken, mark="")
+        detector = VoiceDetector(settings)
+        decisions = [detector.hear(frame) for frame in frames]
+        turns = _turns(frames, decisions, spoken, mark="")
         first, last = spoken.words[0], spoken.words[-1]
         counts["first"] += not _is_whole(first, turns)
         counts["last"] += not _is_whole(last, turns)
@@ -185,7 +197,7 @@ def _condition(kind: str, snr_db: int, trials: list[Spoken], pool: Sound | None 
             counts["pauses"] += 1
             counts["cut"] += was_cut
             cut_by_pause[spoken.pause_s] += was_cut
-            counts["cut_marked"] += _is_cut(spoken, _turns(frames, voiced, spoken, mark="."))
+            counts["cut_marked"] += _is_cut(spoken, _turns(frames, decisions, spoken, mark="."))
         else:
             over_s = [turn.over_s for turn in turns if turn.over_s > last.begin_s]
             commits_ms.append(1000 * (min([*over_s, last.end_s + BEHIND_S]) - last.end_s))
@@ -218,16 +230,12 @@ def _frames(sound: Sound) -> Iterator[bytes]:
         yield pcm[at : at + FRAME_SAMPLES].tobytes()
 
 
-def voice() -> Decide:
-    return WebrtcVad(Vad().aggressiveness).voiced
-
-
-def _turns(frames: list[bytes], voiced: list[bool], spoken: Spoken, mark: str) -> list[Heard]:
+def _turns(frames: list[bytes], decisions: list[Decision], spoken: Spoken, mark: str) -> list[Heard]:
     """The utterances of a trial, in seconds after the speech's first sample."""
     endpointer = Endpointer(Vad())
     turns = []
-    for number, (frame, decision) in enumerate(zip(frames, voiced, strict=True), 1):
-        for event in endpointer.feed(frame, decision):
+    for number, (frame, decision) in enumerate(zip(frames, decisions, strict=True), 1):
+        for event in endpointer.feed(frame, *decision):
             if isinstance(event, Paused):
                 paused = event
                 text = spoken.heard_until(event.speech_end_sample / RATE_HZ - BEFORE_S, mark)
@@ -257,15 +265,19 @@ def _is_cut(spoken: Spoken, turns: list[Heard]) -> bool:
 # ---------------------------------------------------------------- noise alone
 
 
-def _alone(kind: str, dbfs: int, minutes: float) -> dict[str, object]:
+def _alone(settings: Vad, kind: str, dbfs: int, minutes: float) -> dict[str, object]:
     recogniser = WhisperEngine(TESTS / "models" / "whisper-tiny-test", Stt(threads=1))
     frames = list(_frames(noise(kind, 60 * minutes, seed=1) * 10 ** (dbfs / 20)))
     began_s = time.process_time()
-    decide = voice()
-    voiced = [decide(frame) for frame in frames]
+    detector = VoiceDetector(settings)
+    decisions = [detector.hear(frame) for frame in frames]
     took_s = time.process_time() - began_s
     endpointer = Endpointer(Vad())
-    events = [e for frame, decision in zip(frames, voiced, strict=True) for e in endpointer.feed(frame, decision)]
+    events = [
+        event
+        for frame, decision in zip(frames, decisions, strict=True)
+        for event in endpointer.feed(frame, *decision)
+    ]
     paused: Paused | None = None
     utterances = answered = 0
     for event in events:
@@ -279,7 +291,7 @@ def _alone(kind: str, dbfs: int, minutes: float) -> dict[str, object]:
         "noise": kind,
         "dbfs": dbfs,
         "minutes": minutes,
-        "voiced_percent": 100 * sum(voiced) / len(voiced),
+        "voiced_percent": 100 * sum(decision.voiced for decision in decisions) / len(decisions),
         "began": sum(isinstance(event, Started) for event in events),
         "utterances": utterances,
         "answered": answered,
@@ -288,7 +300,35 @@ def _alone(kind: str, dbfs: int, minutes: float) -> dict[str, object]:
 
 
 def _plot(rows: list[dict[str, object]], alone: list[dict[str, object]], file: Path) -> None:
-    pass
+    """Commit times and cut pauses by condition, and false alarms by noise and level."""
+    figure, (commits, cuts, alarms) = plt.subplots(3, 1, figsize=(11, 11), layout="constrained")
+    conditions = [f"{row['noise']} {row['snr_db']}" for row in rows]
+    for key, colour in (("commit_p95_ms", "#9fc5e8"), ("commit_p50_ms", "#1f5f99")):
+        commits.bar(conditions, [float(str(row[key])) for row in rows], color=colour, label=key)
+    commits.axhline(300, color="#c00000", linewidth=1, label="goal for p50")
+    commits.set_ylabel("end of turn, ms after the last word")
+    for key, colour in (
+        ("cut_marked", "#f4cccc"),
+        ("cut", "#c00000"),
+        ("last", "#777777"),
+        ("first", "#222222"),
+    ):
+        of = "pauses" if "cut" in key else "trials"
+        shares = [100 * float(str(row[key])) / float(str(row[of])) for row in rows]
+        if "cut" in key:
+            cuts.bar(conditions, shares, color=colour, label=f"{key}, % of {of}")
+        else:
+            cuts.plot(conditions, shares, ".", color=colour, label=f"{key} clipped, % of {of}")
+    cuts.axhline(2, color="#c00000", linewidth=1)
+    names = [f"{row['noise']} {row['dbfs']}" for row in alone]
+    for key, colour in (("began", "#d9d9d9"), ("utterances", "#7f7f7f"), ("answered", "#c00000")):
+        alarms.bar(names, [float(str(row[key])) for row in alone], color=colour, label=key)
+    alarms.set_ylabel(f"in {alone[0]['minutes']} minutes")
+    for axes in (commits, cuts, alarms):
+        axes.tick_params(axis="x", rotation=60)
+        axes.legend()
+    figure.savefig(file, dpi=100)
+    print(f"plot: {file}")
 
 
 if __name__ == "__main__":

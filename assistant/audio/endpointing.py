@@ -25,6 +25,10 @@ one or two frames, the shortest vowel three."""
 QUIET_WINDOW = 8
 """Frames (160 ms) over which the quietest place is looked for: about the pause between two words."""
 
+FADING_FRAMES = 8
+"""In noise a last syllable ends earlier to the detector than to the ear: a pause is announced up to 160 ms
+later while something of a voice may be left, so that its utterance has it.  Silence counts all the same."""
+
 
 class Started(msgspec.Struct, frozen=True):
     """Speech began; `sample` is the first one of the first voiced frame."""
@@ -99,7 +103,10 @@ class Endpointer:
 
     @property
     def settled(self) -> int:
-        """Samples that no open or future utterance needs: an `Endpointer` fed from there finds the same."""
+        """Samples that no open or future utterance needs: an `Endpointer` fed from there finds the same.
+
+        With the same decisions, that is: a voice detector that begins there has yet to learn the noise.
+        """
         return self._first * FRAME_SAMPLES
 
     def expect(self, revision: int, hangover_ms: int) -> None:
@@ -115,15 +122,18 @@ class Endpointer:
         self._pauses_after = self._tentative if worth_it else self._hangover
         self._look_every = _frames(look_every_ms)
 
-    def feed(self, frame: bytes, voiced: bool) -> list[Event]:
-        """The next 20 ms.  Raises `ValueError` for a frame of another length."""
+    def feed(self, frame: bytes, voiced: bool, faint: bool = False) -> list[Event]:
+        """The next 20 ms, of which `faint` says that a voice may go on, unsure for noise.
+
+        Raises `ValueError` for a frame of another length.
+        """
         if len(frame) != FRAME_BYTES:
             raise ValueError(f"a frame has {FRAME_BYTES} bytes, not {len(frame)}")
         self._frames.append(frame)
         self._voiced.append(voiced)
         speech = voiced and sum(self._voiced[-ONSET_WINDOW:]) >= ONSET_VOICED
         if self._open:
-            return self._go_on(speech, voiced)
+            return self._go_on(speech, voiced, faint)
         if speech:
             return [self._begin()]
         # a window that completes with the next frame may begin ONSET_WINDOW - 1 frames back
@@ -148,9 +158,10 @@ class Endpointer:
         self._looked_at = len(self._frames)
         return Started(self.settled + min(voice, self._pre_roll) * FRAME_SAMPLES)
 
-    def _go_on(self, speech: bool, voiced: bool) -> list[Event]:
+    def _go_on(self, speech: bool, voiced: bool, faint: bool) -> list[Event]:
         events: list[Event] = []
         silence = len(self._frames) - self._speech_end
+        pauses_after = self._pauses_after + (FADING_FRAMES if faint else 0)
         if speech:
             if self._paused_at is not None:
                 self._paused_at = None
@@ -164,7 +175,7 @@ class Endpointer:
             pass  # a click, or the first of a word: no pause begins here, but none ends either
         elif silence >= self._ends_after:
             return self._close()
-        elif silence >= self._pauses_after and self._paused_at is None and self._is_speech():
+        elif silence >= pauses_after and self._paused_at is None and self._is_speech():
             events.append(self._pause())
         if len(self._frames) >= self._max:
             events += self._split()

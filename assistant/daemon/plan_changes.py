@@ -10,7 +10,7 @@ from assistant.daemon.health import Health
 from assistant.daemon.memory_watch import MemoryWatch
 from assistant.daemon.stepping import sentence
 from assistant.daemon.supervision import Supervisor
-from assistant.messages import Stage
+from assistant.messages import STAGES, Stage
 from assistant.plan.selection import Plan, summary
 from assistant.queues.broker import Broker
 
@@ -93,7 +93,7 @@ class PlanChanges:
         log.warning("the plan is now %s: %s", summary(new), what)
         had, self._broker.config = self._broker.config, self.memory.config()
         # A stage that is to end needs no other model, but the voice to say so.
-        kept: tuple[Stage, ...] = ("stt", "llm", "tts") if new.has_voice or not self._listens else ("llm",)
+        kept = STAGES if new.has_voice or not self._listens else ("llm",)
         for stage in kept:
             if getattr(had, stage) != getattr(self._broker.config, stage):
                 self._replace(stage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Literal
 
 import msgspec
 
@@ -95,6 +96,7 @@ def gather(
         least_context_tokens=max(LEAST_CONTEXT_TOKENS, 2 * wanted.max_tokens, least),
         vad=vad_need(config.wake),
         kv_types=("f16", "q8_0") if wanted.kv_type == "auto" else (wanted.kv_type,),
+        second_opinion=config.vad.second_opinion,
     )
 
 
@@ -113,11 +115,12 @@ def apply(config: Config, facts: Facts, plan: Plan) -> Config:
     if config.llm.model == "auto":
         config = _replaced(config, "llm", model=plan.llm.wanted)
     config = _replaced(config, "llm", context_tokens=plan.context_tokens, kv_type=plan.kv_type)
+    config = _replaced(config, "vad", second_opinion=plan.has_second_opinion)
     for kind in KINDS:
         config = _replaced(config, kind, threads=getattr(config, kind).threads or threads(kind, facts.cores))
     return config
 
 
-def _replaced(config: Config, kind: Kind, **values: object) -> Config:
+def _replaced(config: Config, kind: Kind | Literal["vad"], **values: object) -> Config:
     replace = msgspec.structs.replace
     return replace(config, **{kind: replace(getattr(config, kind), **values)})

@@ -31,10 +31,12 @@ DAEMON_BYTES = 21 * MIB
 VAD_BYTES = 36 * MIB
 WAKE_WORD_BYTES = 3 * MIB
 BUTTON_BYTES = 3 * MIB
+SECOND_OPINION_BYTES = 24 * MIB
 STT_BASE_BYTES = 49 * MIB
 LLM_BASE_BYTES = 46 * MIB
 TTS_BASE_BYTES = 42 * MIB
-"""Of each process without its model: Python, the libraries, what they keep; with the others running."""
+"""Of each process without its model: Python, the libraries, what they keep; with the others running.
+The second opinion is onnxruntime and Silero's network: 20 MiB in a process that has numpy already."""
 
 LONGEST_PIECE_S = 8
 """Of speech that is made in one go: a sentence of `text.sentences.LONGEST_CHARS`, or where that takes long to
@@ -58,6 +60,11 @@ def vad_need(wake: Wake) -> Need:
     word = WAKE_WORD_BYTES if wake.mode == "word" else 0
     button = BUTTON_BYTES if wake.button_gpio >= 0 else 0
     return Need(VAD_BYTES + word + button, VAD_BYTES + word + button)
+
+
+def with_second_opinion(vad: Need) -> Need:
+    """The same process, which asks a neural network, too, what is a voice."""
+    return Need(vad.resting_bytes + SECOND_OPINION_BYTES, vad.peak_bytes + SECOND_OPINION_BYTES)
 
 
 def total_bytes(needs: Iterable[Need]) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from assistant.plan.candidates import Candidate
-from assistant.plan.prediction import KvType, Need, total_bytes
+from assistant.plan.prediction import KvType, Need, total_bytes, with_second_opinion
 from assistant.plan.reasons import mib, reasons, why_no_voice
 from assistant.plan.sets import Facts, Set, all_sets, order_of, part_of, processes, total
 
@@ -34,6 +34,7 @@ class Plan(msgspec.Struct, frozen=True):
     fits: bool
     reasons: tuple[str, ...] = ()
     why_no_voice: str = ""
+    has_second_opinion: bool = False
 
     @property
     def total_bytes(self) -> int:
@@ -58,17 +59,23 @@ def select(facts: Facts, no_better_than: Plan | None = None) -> Plan:
     chosen = fitting[0] if fitting else min(allowed, key=lambda parts: total(facts, parts))
     llm, stt, tts = chosen
     assert llm.candidate is not None
+    needs = processes(facts, chosen)
+    more = needs | {
+        "vad": with_second_opinion(facts.vad)
+    }  # of what is left: never in place of a better model
+    second = facts.second_opinion and "vad" in needs and total_bytes(more.values()) <= facts.budget_bytes
     return Plan(
         llm.candidate,
         stt.candidate,
         tts.candidate,
         llm.context_tokens,
         llm.kv_type,
-        processes(facts, chosen),
+        more if second else needs,
         facts.budget_bytes,
         bool(fitting),
         tuple(reasons(facts, chosen, sets, bool(fitting))),
         why_no_voice(facts, chosen, sets),
+        second,
     )
 
 

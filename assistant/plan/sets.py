@@ -53,8 +53,8 @@ class Facts(msgspec.Struct, frozen=True):
     """What a plan rests on.  The candidates stand from the best to the least.
 
     `budget_bytes` is what the whole assistant may take, `context_tokens` the most that is wanted and
-    `least_context_tokens` what there must be, `vad` what the microphone's process needs.  Without a `speed`
-    none is asked for: nothing is to choose.
+    `least_context_tokens` what there must be, `vad` what the microphone's process needs, `second_opinion`
+    whether it may have one.  Without a `speed` none is asked for: nothing is to choose.
     """
 
     budget_bytes: int
@@ -70,6 +70,7 @@ class Facts(msgspec.Struct, frozen=True):
     least_context_tokens: int = 512
     kv_types: tuple[KvType, ...] = ("f16", "q8_0")
     vad: Need = VAD
+    second_opinion: bool = False
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from assistant.audio.card_link import is_card
 from assistant.audio.formats import FRAME_SAMPLES, RATE_HZ
 from assistant.audio.level import LevelMeter
 from assistant.audio.microphone import Microphone, open_microphone
-from assistant.engines.webrtc import WebrtcVad
+from assistant.engines.voice import SILENT, VoiceDetector
 from assistant.errors import AudioError
 from assistant.messages import (
     AnyMessage,
@@ -74,7 +74,7 @@ class VadStage:
         self._link = link
         # a recording cannot hear the answer
         self._half_duplex = config.audio.barge_in == "off" and not is_card(config.audio.microphone)
-        self._voice = WebrtcVad(config.vad.aggressiveness)
+        self._voice = VoiceDetector(config.vad)
         self._vad = config.vad
         self._endpointer = endpointing.Endpointer(config.vad)
         self._waker = Waker(config.wake, spotter(config.wake))
@@ -178,11 +178,13 @@ class VadStage:
         if self._muted:
             yield from self._hear_nothing()
             return
+        decision = SILENT
         if is_deaf:
             frame = SILENCE
-        elif self._gain:
-            frame = self._gain.feed(frame)
-        heard = Heard(frame, self._voice.voiced(frame), position, at_s)
+        else:
+            frame = self._gain.feed(frame) if self._gain else frame
+            decision = self._voice.hear(frame)
+        heard = Heard(frame, decision.voiced, position, at_s, decision.faint)
         called, wanted = self._waker.hear(heard, pressed=press == "short")
         if called is not None:
             yield from self._call(Woken(called, at_s))
@@ -223,7 +225,7 @@ class VadStage:
             self._origin = heard.position - FRAME_SAMPLES
         self._frames += 1
         self._arrivals.append(heard.at_s)
-        events = self._endpointer.feed(heard.frame, heard.voiced)
+        events = self._endpointer.feed(heard.frame, heard.voiced, heard.faint)
         if events:
             yield from self._messages(events)
         if events or self._frames % 50 == 0:

@@ -24,12 +24,16 @@ BEFORE_PRESS_FRAMES = 15
 
 
 class Heard(NamedTuple):
-    """A frame, whether it is voiced, the microphone's position behind it, and when it was captured."""
+    """A frame, whether it is voiced, the microphone's position behind it, and when it was captured.
+
+    `faint`: a voice may go on in it that sinks into the noise.
+    """
 
     frame: bytes
     voiced: bool
     position: int
     at_s: float
+    faint: bool = False
 
 
 class Spotter(Protocol):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-FINISHED_SHARE, SHORTEST_MS = 3 / 5, 400
+FINISHED_SHARE, SHORTEST_MS = 1 / 3, 220
 UNFINISHED_SHARE, LONG_MS = 3 / 2, 900
 """Of the usual hangover, and at least.  Between two people's turns are 200 ms most often; a pause inside one
 is rarely above a second (Heldner and Edlund, "Pauses, gaps and overlaps in conversations", 2010)."""
@@ -87,7 +87,8 @@ def reads_as(transcript: str, language: str) -> Reading:
         return Reading.UNCLEAR  # more digits may follow
     if _STOPS.search(text):
         return Reading.UNCLEAR if rare else Reading.FINISHED
-    return Reading.UNFINISHED if rare else Reading.UNCLEAR
+    # where sentences end with a mark, a recogniser that leaves it out has heard that this one goes on
+    return Reading.UNFINISHED if rare or language in _NEVER_LAST else Reading.UNCLEAR
 
 
 def hangover_ms(reading: Reading, usual_ms: int) -> int:

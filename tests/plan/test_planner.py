@@ -223,8 +223,10 @@ def test_a_plan_completes_the_configuration(tmp_path: Path) -> None:
     assert applied.llm.context_tokens < config.llm.context_tokens
     # Nothing else changes.
     assert (applied.stt.threads, applied.llm.threads, applied.tts.threads) == (4, 4, 2)
+    assert applied.vad.second_opinion is plan.has_second_opinion
     as_before = msgspec.structs.replace(
         applied,
+        vad=config.vad,
         stt=config.stt,
         tts=config.tts,
         llm=msgspec.structs.replace(

@@ -19,7 +19,17 @@ from assistant.catalogue.shapes import LlmShape, SttShape, TtsShape
 from assistant.config import Config, Llm, Prefer, Stt, Tts
 from assistant.config import Plan as PlanSection
 from assistant.plan.candidates import Candidate
-from assistant.plan.prediction import DAEMON, MIB, VAD, holds, llm_need, stt_need, total_bytes, tts_need
+from assistant.plan.prediction import (
+    DAEMON,
+    MIB,
+    SECOND_OPINION_BYTES,
+    VAD,
+    holds,
+    llm_need,
+    stt_need,
+    total_bytes,
+    tts_need,
+)
 from assistant.plan.selection import Plan, order, select, summary, verdict
 from assistant.plan.sets import READ_WITHIN_S, TOKENS_PER_S, Facts, contexts, part_of, read_s, written_per_s
 
@@ -405,6 +415,23 @@ def test_every_plan(facts: Facts) -> None:
     plan = select(facts)
     check(facts, plan)
     assert select(facts) == plan
+
+
+@given(FACTS)
+def test_a_second_opinion_takes_what_is_left_and_nothing_else(facts: Facts) -> None:
+    plain = select(facts)
+    assert not plain.has_second_opinion
+    wanting = msgspec.structs.replace(facts, second_opinion=True)
+    left = facts.budget_bytes - plain.total_bytes
+    rich = select(wanting)
+    assert rich.has_second_opinion == (plain.has_voice and left >= SECOND_OPINION_BYTES)
+    assert (rich.llm, rich.stt, rich.tts, rich.context_tokens) == (
+        plain.llm,
+        plain.stt,
+        plain.tts,
+        plain.context_tokens,
+    )
+    check(wanting, rich)
 
 
 @given(FACTS, st.integers(0, 10 * GIB))

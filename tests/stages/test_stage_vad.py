@@ -309,7 +309,7 @@ def test_each_turn_waits_for_a_number_of_its_own(room: Room) -> None:
 
 # ---------------------------------------------------------------- half duplex
 
-PLAYS, OTHER_IS_OVER, IS_OVER = 25, 150, 203
+PLAYS, OTHER_IS_OVER, IS_OVER = 25, 150, 270
 """Frames of a speech with which the daemon's words come."""
 
 

@@ -1,0 +1,48 @@
+"""How loud the room is while nobody speaks, so that who does can be told from it.  Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+
+QUIETEST_DB = -70.0
+"""Quieter is no quieter: a muted microphone has no floor that a room would have to rise to for seconds."""
+
+OF_NOISE, OF_VOICE = 1 / 50, 1 / 1500
+"""What part a frame has in the floor: that follows noise within a second, and hardly what is a voice; but
+somebody's television is a voice, too, and becomes part of the room within half a minute."""
+
+SMOOTHING = 1 / 3
+BLOCK_FRAMES, BLOCKS = 25, 10
+"""Ten blocks of half a second: even who speaks on and on is silent for 60 ms within them."""
+
+
+class NoiseFloor:
+    """The mean level of what is no voice, in dB, but never below the least of the last five seconds.
+
+    The latter (minimum statistics; R. Martin, "Noise power spectral density estimation based on optimal
+    smoothing and minimum statistics", 2001) is for noise that is taken for a voice: it cannot be for long.
+    """
+
+    def __init__(self) -> None:
+        self._floor_db = QUIETEST_DB
+        self._smoothed_db = 0.0
+        self._least_db = 0.0  # of the block at hand
+        self._past_db: deque[float] = deque(maxlen=BLOCKS)
+        self._frames = 0
+
+    def above(self, level_db: float) -> float:
+        """How far a frame of this level stands above the floor."""
+        return max(level_db, QUIETEST_DB) - self._floor_db
+
+    def learn(self, level_db: float, voiced: bool) -> None:
+        """That frame was a voice or was none."""
+        level_db = max(level_db, QUIETEST_DB)
+        self._floor_db += (OF_VOICE if voiced else OF_NOISE) * (level_db - self._floor_db)
+        self._smoothed_db += SMOOTHING * (level_db - self._smoothed_db)
+        self._least_db = min(self._least_db, self._smoothed_db)
+        self._frames += 1
+        if self._frames == BLOCK_FRAMES:
+            self._past_db.append(self._least_db)
+            self._least_db, self._frames = 0.0, 0
+            if len(self._past_db) == BLOCKS:
+                self._floor_db = max(self._floor_db, min(self._past_db))

@@ -1,0 +1,108 @@
+"""Whether a frame holds a voice: what two detectors and the noise of the room say together."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from assistant.audio.formats import FRAME_SAMPLES
+from assistant.audio.level import dbfs
+from assistant.audio.noise_floor import NoiseFloor
+from assistant.config import Vad
+from assistant.engines.webrtc import WebrtcVad
+
+if TYPE_CHECKING:  # it imports numpy and onnxruntime
+    from assistant.engines.silero import SileroVad
+
+BEGINS_DB, GOES_ON_DB, GOES_ON_PLAIN_DB = 9.0, 1.0, 4.0
+"""Above the noise floor, where speech begins, and where it goes on with and without a second opinion.  The
+loudest syllables of many people at once (babble) come nearly as high as the first; in a noise 5 dB below the
+voice, words sink to the second.  webrtcvad takes loud noise for a voice, which must not go on by chance."""
+
+STEEP_BEGINS_DB = 10.5
+"""The first for the differences of neighbouring samples, in which fan, street and hum, whose sound is low,
+are faint.  Babble varies more in them."""
+
+LIKELY, POSSIBLE, FAINT = 0.5, 0.35, 0.1
+"""Silero's probabilities of speech that begins, of speech that goes on, and of what may be left of it.
+
+These and the limits above were chosen with `benchmarks.turn_taking`.
+"""
+
+BREATH_FRAMES = 75
+"""Speech goes on for a second and a half: over that the limit rises from the second to the first."""
+
+AWAKE_FRAMES = 50
+"""Silero listens until neither detector has heard anything like a voice for a second."""
+
+LEAD_FRAMES = 15
+"""It hears the 300 ms before webrtcvad woke it, too: it judges by what came before."""
+
+
+class Decision(NamedTuple):
+    """`voiced`: somebody speaks.  `faint`: perhaps a voice goes on that sinks into the noise."""
+
+    voiced: bool
+    faint: bool
+
+
+SILENT = Decision(False, False)
+
+
+class VoiceDetector:
+    """Decides frame by frame; it adapts to the noise it hears, so each microphone has its own.
+
+    webrtcvad costs little and misses little, but takes music, keys and loud hum for voices.  Silero, asked
+    only when webrtcvad hears something, knows those; its word counts then.  Neither tells somebody in the
+    room from many in the background: a voice must stand out of the noise, too.
+    """
+
+    def __init__(self, settings: Vad) -> None:
+        """Raises `ModelError` if a second opinion is wanted and cannot be had."""
+        self._webrtc = WebrtcVad(settings.aggressiveness)
+        self._silero = None
+        if settings.second_opinion:
+            from assistant.engines.silero import SileroVad  # only where its memory is planned for
+
+            self._silero = SileroVad()
+        self._floor, self._steep_floor = NoiseFloor(), NoiseFloor()
+        self._lead: deque[bytes] = deque(maxlen=LEAD_FRAMES)
+        self._awake = 0  # frames for which Silero listens yet
+        self._speaking = 0  # frames for which the lower limits hold yet
+
+    def hear(self, frame: bytes) -> Decision:
+        """The decision on `frame` (20 ms of 16 kHz mono signed 16 bit PCM).
+
+        Raises `ValueError` for a frame of another length.
+        """
+        heard = faint = self._webrtc.voiced(frame)
+        if self._silero is not None:
+            probability = self._second_opinion(self._silero, frame, heard)
+            heard = probability >= (POSSIBLE if self._speaking else LIKELY)
+            faint = faint or probability >= FAINT
+        samples = memoryview(frame).cast("h").tolist()
+        level_db = dbfs(math.hypot(*samples) / math.sqrt(FRAME_SAMPLES))
+        steep_db = dbfs(math.dist(samples[1:], samples[:-1]) / math.sqrt(FRAME_SAMPLES))
+        goes_on_db = GOES_ON_PLAIN_DB if self._silero is None else GOES_ON_DB
+        less_db = (BEGINS_DB - goes_on_db) * self._speaking / BREATH_FRAMES
+        voiced = heard and (
+            self._floor.above(level_db) >= BEGINS_DB - less_db
+            or self._steep_floor.above(steep_db) >= STEEP_BEGINS_DB - less_db
+        )
+        self._floor.learn(level_db, voiced)
+        self._steep_floor.learn(steep_db, voiced)
+        self._speaking = BREATH_FRAMES if voiced else max(0, self._speaking - 1)
+        self._awake = AWAKE_FRAMES if faint else max(0, self._awake - 1)
+        return Decision(voiced, faint)
+
+    def _second_opinion(self, silero: SileroVad, frame: bytes, heard: bool) -> float:
+        if self._awake:
+            return silero.speech(frame)
+        self._lead.append(frame)
+        if not heard:
+            return 0.0
+        silero.forget()
+        probability = silero.speech(b"".join(self._lead))
+        self._lead.clear()
+        return probability

@@ -1,0 +1,129 @@
+"""Voice decisions with the real detectors: what is a voice in a room, and what is not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+import soxr
+
+from assistant.audio.endpointing import Ended, Endpointer, Event, Paused
+from assistant.audio.formats import FRAME_BYTES, RATE_HZ
+from assistant.config import Vad
+from assistant.engines.voice import VoiceDetector
+
+AUDIO = Path(__file__).parents[1] / "audio"
+QUESTIONS = sorted(AUDIO.glob("q*.wav"))
+PLAIN, BOTH = Vad(second_opinion=False), Vad()
+FULL_SCALE = 32_768
+
+Sound = npt.NDArray[np.float64]
+
+
+def recorded(name: str) -> Sound:
+    samples, rate_hz = soundfile.read(AUDIO / name, always_2d=True)
+    sound: Sound = soxr.resample(samples.mean(axis=1), rate_hz, RATE_HZ)
+    return sound
+
+
+def at_level(sound: Sound, dbfs: float) -> Sound:
+    """`sound` with its loud parts (within 20 dB of the peak) at `dbfs`."""
+    loud = sound[np.abs(sound) > np.max(np.abs(sound)) / 10]
+    return sound * (10 ** (dbfs / 20) / float(np.sqrt(np.mean(loud**2))))
+
+
+def hiss(duration_s: float, dbfs: float, low_hz: float = 1e9) -> Sound:
+    """Noise, which falls by 6 dB an octave from `low_hz` up."""
+    spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(int(duration_s * RATE_HZ)))
+    hz = np.arange(len(spectrum)) / duration_s
+    sound = np.fft.irfft(spectrum / np.hypot(1, hz / low_hz), int(duration_s * RATE_HZ))
+    return sound * (10 ** (dbfs / 20) / float(np.sqrt(np.mean(sound**2))))
+
+
+def endpoint(sound: Sound, settings: Vad) -> list[Event]:
+    pcm = np.clip(np.rint(sound * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16).tobytes()
+    detector, endpointer = VoiceDetector(settings), Endpointer(settings)
+    events: list[Event] = []
+    for at in range(0, len(pcm) - FRAME_BYTES + 1, FRAME_BYTES):
+        frame = pcm[at : at + FRAME_BYTES]
+        events += endpointer.feed(frame, *detector.hear(frame))
+    return events + endpointer.end()
+
+
+def utterances(events: list[Event]) -> list[tuple[float, float, float]]:
+    """When the sound of each begins, when its speech ends, and when its sound does; in seconds."""
+    found = []
+    for paused, ended in pairwise(events):
+        if isinstance(ended, Ended):
+            assert isinstance(paused, Paused)
+            end = paused.start_sample + len(paused.pcm) // 2
+            found.append((paused.start_sample, ended.speech_end_sample, end))
+    return [(begin / RATE_HZ, speech / RATE_HZ, end / RATE_HZ) for begin, speech, end in found]
+
+
+@pytest.mark.parametrize("settings", [PLAIN, BOTH], ids=["plain", "both"])
+@pytest.mark.parametrize("path", QUESTIONS, ids=lambda path: path.stem)
+def test_a_question_is_one_utterance_that_holds_all_of_its_sound(path: Path, settings: Vad) -> None:
+    sound = np.concatenate([recorded(path.name), np.zeros(RATE_HZ)])
+    loud_s = np.flatnonzero(np.abs(sound) > 0.02) / RATE_HZ
+    ((begin_s, speech_end_s, end_s),) = utterances(endpoint(sound, settings))
+    assert begin_s <= max(loud_s[0] - 0.2, 0)
+    assert loud_s[-1] < end_s
+    assert abs(speech_end_s - loud_s[-1]) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("snr_db", "low_hz", "settings"),
+    [(20, 1e9, PLAIN), (20, 300, PLAIN), (20, 1e9, BOTH), (20, 300, BOTH), (10, 300, BOTH)],
+)
+@pytest.mark.parametrize("name", ["q00.wav", "people/librivox-0880.wav", "people/cards-002.wav"])
+def test_in_noise_the_first_and_the_last_word_are_in_it(
+    name: str, snr_db: float, low_hz: float, settings: Vad
+) -> None:
+    speech = at_level(recorded(name), -26)
+    loud_s = np.flatnonzero(np.abs(speech) > np.max(np.abs(speech)) / 10) / RATE_HZ
+    sound = np.concatenate([np.zeros(6 * RATE_HZ), speech, np.zeros(2 * RATE_HZ)])
+    sound += hiss(len(sound) / RATE_HZ, -26 - snr_db, low_hz)
+    ((begin_s, _, end_s),) = [u for u in utterances(endpoint(sound, settings)) if u[2] > 6]
+    assert begin_s < 6 + loud_s[0]
+    assert 6 + loud_s[-1] < end_s + (0 if settings is BOTH else 0.05)
+
+
+@pytest.mark.parametrize("settings", [PLAIN, BOTH], ids=["plain", "both"])
+@pytest.mark.parametrize("low_hz", [1e9, 300])
+def test_after_five_seconds_steady_noise_is_no_voice_however_loud(low_hz: float, settings: Vad) -> None:
+    found = utterances(endpoint(hiss(20, -25, low_hz), settings))
+    assert all(end_s < 7 for _, _, end_s in found)
+
+
+@pytest.mark.parametrize("dbfs", [-40, -20])
+@pytest.mark.parametrize("path", sorted((AUDIO / "nonspeech").glob("*.wav")), ids=lambda path: path.stem)
+def test_noises_are_no_utterances(path: Path, dbfs: float) -> None:
+    noise = np.tile(recorded(f"nonspeech/{path.name}"), 3)
+    if np.any(noise):
+        noise = at_level(noise, dbfs)
+    assert len(utterances(endpoint(noise, BOTH))) <= (
+        path.stem == "music"
+    )  # a chord of it passes for an "ah"
+
+
+@pytest.mark.parametrize("settings", [PLAIN, BOTH], ids=["plain", "both"])
+@pytest.mark.parametrize("length", [0, 320, 638, 642])
+def test_a_frame_of_another_length_is_refused(length: int, settings: Vad) -> None:
+    with pytest.raises(ValueError, match="320 samples"):
+        VoiceDetector(settings).hear(bytes(length))
+
+
+def test_a_plain_detector_imports_neither_numpy_nor_onnxruntime() -> None:
+    code = (
+        "import sys; from assistant.config import Vad; from assistant.engines.voice import VoiceDetector;"
+        "VoiceDetector(Vad(second_opinion=False)).hear(bytes(640));"
+        "assert not {'numpy', 'onnxruntime'} & {*sys.modules}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

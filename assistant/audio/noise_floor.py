@@ -7,9 +7,12 @@ from collections import deque
 QUIETEST_DB = -70.0
 """Quieter is no quieter: a muted microphone has no floor that a room would have to rise to for seconds."""
 
-OF_NOISE, OF_VOICE = 1 / 50, 1 / 1500
+OF_NOISE, OF_WEAK_VOICE, OF_VOICE = 1 / 50, 1 / 500, 1 / 1500
 """What part a frame has in the floor: that follows noise within a second, and hardly what is a voice; but
-somebody's television is a voice, too, and becomes part of the room within half a minute."""
+somebody's television is a voice, too, and becomes part of the room within half a minute, sooner where it is
+less than `WEAK_DB` louder: so do many voices that were taken for one."""
+
+WEAK_DB = 9.0
 
 SMOOTHING = 1 / 3
 BLOCK_FRAMES, BLOCKS = 25, 10
@@ -37,7 +40,9 @@ class NoiseFloor:
     def learn(self, level_db: float, voiced: bool) -> None:
         """That frame was a voice or was none."""
         level_db = max(level_db, QUIETEST_DB)
-        self._floor_db += (OF_VOICE if voiced else OF_NOISE) * (level_db - self._floor_db)
+        above_db = level_db - self._floor_db
+        part = OF_NOISE if not voiced else OF_VOICE if above_db >= WEAK_DB else OF_WEAK_VOICE
+        self._floor_db += part * above_db
         self._smoothed_db += SMOOTHING * (level_db - self._smoothed_db)
         self._least_db = min(self._least_db, self._smoothed_db)
         self._frames += 1

@@ -65,8 +65,14 @@ _ASKED_HALF = {
         r"(?:was|welche[rsmn]?|wer|wo|wann|wie)\b.* (?:ist|sind|war|plus|minus)\?", re.IGNORECASE
     ),
 }
-# What is asked about, and no verb yet: "How many legs?"
-_VERBLESS = {"en": re.compile(r"(?:what|which|whose|how (?:many|much))(?: [^\W\d_]+)?\?", re.IGNORECASE)}
+# What is asked about, and no verb yet ("How many legs?"); a thing, and not whose ("What is the capital?").
+_HALF_SAID = {
+    "en": re.compile(
+        r"(?:what|which|whose|how (?:many|much))(?: [^\W\d_]+)?\?"
+        r"|(?:(?:what|which|who)(?: is| are| was| were|['’]s)|tell me) the [^\W\d_]+[.?]",
+        re.IGNORECASE,
+    )
+}
 
 
 def reads_as(transcript: str, language: str) -> Reading:
@@ -80,7 +86,7 @@ def reads_as(transcript: str, language: str) -> Reading:
         return Reading.UNFINISHED
     if (half := _ASKED_HALF.get(language)) and half.fullmatch(text):
         return Reading.UNFINISHED
-    if (verbless := _VERBLESS.get(language)) and verbless.fullmatch(text):
+    if (half_said := _HALF_SAID.get(language)) and half_said.fullmatch(text):
         return Reading.UNCLEAR
     rare = word in _RARELY_LAST.get(language, ())
     if _NUMBER.search(text):

@@ -36,6 +36,10 @@ FINISHED, UNFINISHED, UNCLEAR = Reading.FINISHED, Reading.UNFINISHED, Reading.UN
         ("Welcher Planet ist?", "de", UNFINISHED),
         ("A la una.", "es", UNCLEAR),
         ("How many legs?", "en", UNCLEAR),
+        ("What is the capital?", "en", UNCLEAR),  # of Germany, perhaps
+        ("Tell me the capital.", "en", UNCLEAR),
+        ("What's the time?", "en", UNCLEAR),
+        ("What is the capital city?", "en", FINISHED),
         ("What?", "en", UNCLEAR),
         ("How many legs has a spider?", "en", FINISHED),
         ("Set a timer for five minutes", "en", UNFINISHED),  # no mark: it went on

@@ -159,6 +159,10 @@ class CardSpeaker:
         with self._changed:
             return self._heard.at_s(sample)
 
+    def due_s(self, sample: int) -> float:
+        with self._changed:
+            return self._heard.due_s(sample, time.monotonic())
+
     def stop(self) -> None:
         with self._changed:
             self._stops += 1

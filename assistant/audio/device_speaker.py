@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,8 @@ BLOCKS_PER_S = 100
 """How often a device is written to, and thus can be stopped."""
 JITTER_S = 0.02
 """When a sample is heard is measured, in a thread that may be late by this much."""
+MEASURED_BLOCKS = 101
+"""Blocks (a second) of which the median measurement counts: an echo canceller needs it to be steady."""
 
 Int16 = npt.NDArray[np.int16]
 
@@ -49,6 +53,8 @@ class DeviceSpeaker:
         self._running = False
         self._failure: AudioError | None = None
         self._block_done_s = time.monotonic()
+        self._next_block_s = 0.0
+        """When a block that is written next will be heard."""
         self._playing = threading.Thread(target=self._play, name="speaker", daemon=True)
         self._playing.start()
         with self._changed:
@@ -85,6 +91,10 @@ class DeviceSpeaker:
         with self._changed:
             return self._heard.at_s(sample)
 
+    def due_s(self, sample: int) -> float:
+        with self._changed:
+            return self._heard.due_s(sample, max(time.monotonic(), self._next_block_s))
+
     def stop(self) -> None:
         with self._changed:
             self._stopping = True
@@ -114,11 +124,14 @@ class DeviceSpeaker:
     def _play(self) -> None:
         blocks = 0
         start = 0
+        # when the device's first sample would have been heard, by what was measured with each block
+        began_s: deque[float] = deque(maxlen=MEASURED_BLOCKS)
         try:
             with self._stream:
                 while not self._closing:
                     if self._stopping:
                         start = self._drop()
+                        began_s.clear()
                     with self._changed:
                         sound = self._queued[: self._block_samples]
                         self._queued = self._queued[len(sound) :]
@@ -127,10 +140,14 @@ class DeviceSpeaker:
                     block[: len(sound)] = sound[:, None]
                     self._stream.write(block.tobytes())
                     in_buffer = self._buffer_samples - self._stream.write_available
-                    at_s = time.monotonic() + (in_buffer - self._block_samples) / self.rate_hz
+                    written_s = blocks * self._block_samples / self.rate_hz
+                    measured_s = time.monotonic() + (in_buffer - self._block_samples) / self.rate_hz
+                    began_s.append(measured_s - written_s)
+                    at_s = median(began_s) + written_s
                     blocks += 1
                     with self._changed:
                         self._block_done_s = time.monotonic()
+                        self._next_block_s = at_s + self._block_samples / self.rate_hz
                         if len(sound):
                             self._heard.add(start, len(sound), at_s)
                             start += len(sound)

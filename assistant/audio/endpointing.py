@@ -80,7 +80,8 @@ Event = Started | Glimpse | Paused | Resumed | Ended | Dropped
 class Endpointer:
     """Feed frames, get events.  Holds `max_utterance_s` of sound at most, in silence the pre-roll."""
 
-    def __init__(self, settings: Vad) -> None:
+    def __init__(self, settings: Vad, recalled: int = 0) -> None:
+        """`recalled` frames at most are given to `recall`."""
         self._hangover = _frames(settings.hangover_ms)
         self._tentative = min(_frames(settings.tentative_pause_ms), self._hangover)
         # after how many silent frames the next pause is announced, and the utterance at hand ends
@@ -91,6 +92,8 @@ class Endpointer:
         self._max = _frames(1000 * settings.max_utterance_s)
         # a third of the longest utterance at most, so that the part before a split is never pre-roll alone
         self._pre_roll = min(_frames(settings.pre_roll_ms), self._max // 3)
+        # a window that completes with the next frame may begin ONSET_WINDOW - 1 frames back
+        self._onset = max(ONSET_WINDOW - 1, recalled)
         # what is kept: the open utterance, or what a coming one may need; the first of it is frame `_first`
         self._frames: list[bytes] = []
         self._voiced: list[bool] = []
@@ -135,10 +138,17 @@ class Endpointer:
         if self._open:
             return self._go_on(speech, voiced, faint)
         if speech:
-            return [self._begin()]
-        # a window that completes with the next frame may begin ONSET_WINDOW - 1 frames back
-        self._forget(len(self._frames) - self._pre_roll - (ONSET_WINDOW - 1))
+            return [self._begin(ONSET_WINDOW)]
+        self._forget(len(self._frames) - self._pre_roll - self._onset)
         return []
+
+    def recall(self, voiced: list[bool]) -> list[Event]:
+        """The last frames, fed as silence, were speech after all: `voiced` says which, the last one last."""
+        voiced = voiced[-len(self._frames) :] if self._frames else []
+        if self._open or not any(voiced):
+            return []
+        self._voiced[-len(voiced) :] = voiced
+        return [self._begin(len(voiced))]
 
     def end(self) -> list[Event]:
         """The recording is over: an open utterance ends now."""
@@ -146,8 +156,9 @@ class Endpointer:
         self._forget(len(self._frames))
         return events
 
-    def _begin(self) -> Started:
-        onset = max(len(self._frames) - ONSET_WINDOW, 0)
+    def _begin(self, frames: int) -> Started:
+        """Speech began with the first voiced one of the last `frames`."""
+        onset = max(len(self._frames) - frames, 0)
         voice = self._voiced.index(True, onset)
         self._forget(voice - self._pre_roll)
         self._open = True
@@ -201,7 +212,7 @@ class Endpointer:
         events: list[Event] = []
         if self._paused_at is None:
             if not self._is_speech():
-                self._forget(len(self._frames) - self._pre_roll - (ONSET_WINDOW - 1))
+                self._forget(len(self._frames) - self._pre_roll - self._onset)
                 return [Dropped()]
             events.append(self._pause())
         events.append(Ended(self._revision, self.settled + self._speech_end * FRAME_SAMPLES))

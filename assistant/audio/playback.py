@@ -13,6 +13,7 @@ from collections import deque
 from assistant.audio.clip import Clip, Int16, Verdict, first_audible
 from assistant.audio.resampling import Resampler
 from assistant.audio.speaker import Speaker, open_speaker
+from assistant.audio.tap import Tap
 from assistant.audio.volume import Fader, gain
 from assistant.errors import AudioError, DeviceBusy
 
@@ -88,12 +89,16 @@ class _Airing:
 
 
 class Player:
-    """A thread that owns the speaker; open from shortly before there is sound until some time after it."""
+    """A thread that owns the speaker; open from shortly before there is sound until some time after it.
 
-    def __init__(self, speaker: str, rate_hz: int, idle_s: float = IDLE_S) -> None:
+    `tap` is told what is played.
+    """
+
+    def __init__(self, speaker: str, rate_hz: int, idle_s: float = IDLE_S, tap: Tap | None = None) -> None:
         self._name = speaker
         self._rate_hz = rate_hz
         self._idle_s = idle_s
+        self._tap = tap
         self._clips: queue.SimpleQueue[Clip] = queue.SimpleQueue()
         self._speaker: Speaker | None = None
         self._failed = False
@@ -161,6 +166,8 @@ class Player:
             self._write(airing, speaker, resampler.end() if piece is None else resampler.feed(piece))
             airing.whole = piece is None
             self._look()
+        if self._tap is not None:
+            self._tap.end()
 
     def _look_while_waiting(self) -> None:
         """A speaker that went away while nothing was in the air costs nothing: it will be opened again."""
@@ -178,7 +185,10 @@ class Player:
         step = int(speaker.rate_hz * BLOCK_S)
         for at in range(0, len(pcm), step):
             block = pcm[at : at + step]
-            speaker.write(self._fader.fade(block, gain(airing.clip.volume()), speaker.rate_hz))
+            as_heard = self._fader.fade(block, gain(airing.clip.volume()), speaker.rate_hz)
+            speaker.write(as_heard)
+            if self._tap is not None:
+                self._tap.feed(as_heard, speaker.rate_hz, speaker.due_s(airing.end))
             airing.wrote(block)  # as it was made: what is audible does not depend on the volume
             self._written = airing.end
             self._look()
@@ -244,6 +254,8 @@ class Player:
     def _silence(self) -> None:
         assert self._speaker is not None
         self._speaker.stop()
+        if self._tap is not None:
+            self._tap.stopped(time.monotonic())
         self._written = self._speaker.played()
         for airing in self._air:
             airing.clip.dropped("")

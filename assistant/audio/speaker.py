@@ -45,6 +45,9 @@ class Speaker(Protocol):
         Raises `ValueError` for a sample that was not heard, or so long ago that it is forgotten.
         """
 
+    def due_s(self, sample: int) -> float:
+        """When sample number `sample`, written but not heard yet, will be heard, as well as is known."""
+
     def stop(self) -> None:
         """Drop what has not been heard; it is silent, within 50 ms, when this returns.
 
@@ -119,6 +122,16 @@ class Heard:
             if stretch.start <= sample < stretch.start + stretch.count:
                 return stretch.at_s + (sample - stretch.start) / self._rate_hz
         raise ValueError(f"sample {sample} was not heard, or is forgotten")
+
+    def due_s(self, sample: int, earliest_s: float) -> float:
+        """When `sample` will be heard: behind what is known of, what comes next not before `earliest_s`."""
+        if not self._stretches:
+            return earliest_s
+        last = self._stretches[-1]
+        ahead = sample - last.start - last.count
+        if ahead < 0:
+            return last.at_s + (sample - last.start) / self._rate_hz
+        return max(earliest_s, last.at_s + last.count / self._rate_hz) + ahead / self._rate_hz
 
     def cut(self, played: int) -> None:
         """Only the first `played` samples were heard; the numbers behind are free again."""

@@ -81,7 +81,8 @@ class Timeline:
             case TurnFinished() if message.turn in self._times:
                 self.finished += 1
                 self._times[message.turn]["done"] = message.at_s
-                return [_event("done", message.at_s, message.turn, message.failure)]
+                done = _event("done", message.at_s, message.turn, message.failure)
+                return [{**done, "outcome": message.outcome}]
         return []
 
     def lines(self, turn: int) -> list[str]:

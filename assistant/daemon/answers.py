@@ -14,6 +14,7 @@ import msgspec
 from assistant.config import Config
 from assistant.daemon.confirming import Confirming, Step
 from assistant.daemon.history import ROOM, Histories
+from assistant.daemon.meanwhile import Meaning, Meanwhile
 from assistant.daemon.speculation import Speculation
 from assistant.daemon.times import in_words
 from assistant.daemon.turn import A_DAY_S, Action, CancelWork, Enqueue, Kind, Notify, Publish, Tell, Turn
@@ -72,6 +73,7 @@ class Answers:
         self.speculation = Speculation()
         self.waking = Waking(config.wake)
         self.recent: deque[TurnStatus] = deque(maxlen=KEPT_TURNS)
+        self._meanwhile = Meanwhile(config)
         self._ttl_s = config.daemon.question_ttl_s
         self._log_words = config.log.words
         self._hangover_ms = config.vad.hangover_ms
@@ -96,7 +98,8 @@ class Answers:
         elif message.so_far:
             self._question_begins(turn, message)
         elif message.revision == turn.revision and not turn.has_transcript:
-            turn.text = self.waking.question(turn, clean_question(message.text))
+            text = self._said_over_answer(turn, clean_question(message.text), message.language)
+            turn.text = self.waking.question(turn, text)
             turn.confidence = message.confidence
             turn.has_transcript = True
             turn.reading = reads_as(turn.text, message.language)
@@ -107,6 +110,26 @@ class Answers:
                 self._advance()
             elif turn.ended:
                 self._understood_nothing(turn)
+
+    def _note_answer(self, turn: Turn) -> None:
+        """What the assistant says while the turn begins, or has just said; where that is listened through."""
+        if not self._meanwhile.listens:
+            return
+        turn.is_over_answer = bool(self._line) and self._line[0].sounding
+        if turn.is_over_answer:
+            turn.spoken_over = " ".join(self._line[0].sentences[: self._line[0].offered])
+        else:
+            turn.spoken_over = self._meanwhile.echoing(self._now_s)
+
+    def _said_over_answer(self, turn: Turn, text: str, language: str) -> str:
+        """What of the turn's transcript is asked; the answer that it was said over may end with that."""
+        answer = self._line[0] if self._line and self._line[0] is not turn and self._line[0].ended else None
+        if not self._meanwhile.listens or not (turn.spoken_over or answer is not None):
+            return text
+        meaning, question = self._meanwhile.meaning(text, language, turn.spoken_over, turn.is_over_answer)
+        if answer is not None and meaning in (Meaning.STOP, Meaning.CALL):
+            self._finish(answer, "cancelled")
+        return question
 
     def _question_begins(self, turn: Turn, message: Transcript) -> None:
         """Let the language model read what is heard already; the last word may yet become another one."""
@@ -340,6 +363,8 @@ class Answers:
 
     def _remember(self, turn: Turn) -> None:
         """What was heard becomes part of the conversation."""
+        if turn.sounding:
+            self._meanwhile.said(" ".join(turn.sentences[: turn.offered]), self._now_s)
         is_said = turn.text and turn.step is Step.ANSWER and not turn.apologising
         if turn.kind in (Kind.SPEECH, Kind.ASK) and is_said:
             answer, cut_off = turn.heard()

@@ -36,6 +36,7 @@ from assistant.messages import (
     MicrophoneLevel,
     Muted,
     PlayEarcon,
+    Played,
     SetMute,
     SetVolume,
     Stage,
@@ -204,7 +205,7 @@ class Daemon:
             self._stage_says(peer, message, now_s)
         elif isinstance(message, MicrophoneLevel):
             self._status.heard(message)
-        elif isinstance(message, EarconStarted):
+        elif isinstance(message, EarconStarted | Played):
             self.broker.notify("vad", message)
         else:
             self._act(self._turns.from_stage(peer.role, message, now_s))

@@ -30,6 +30,8 @@ class Turn:
     `is_read` is one whose beginning is being read while the person speaks on, `torn` a question of which a
     vad worker that died may have taken a part along.  `step` is what is done with what was said.  `is_meant`
     is one that is meant for the assistant, as far as is known yet, and `is_call` one that only calls it.
+    `spoken_over` is what the assistant was saying when it began, or had just said, where that is listened
+    through; `is_over_answer` whether it went on.
     """
 
     number: int
@@ -59,6 +61,8 @@ class Turn:
     torn: bool = False
     is_meant: bool = True
     is_call: bool = False
+    spoken_over: str = ""
+    is_over_answer: bool = False
     sounding: bool = False
     failure: str = ""
     held: list[AnyMessage] = field(default_factory=list)

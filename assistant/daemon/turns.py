@@ -299,6 +299,7 @@ class Turns(Answers):
         turn = Turn(message.turn, Kind.SPEECH, ROOM, began_s=message.at_s, ended=False)
         turn.torn = self._heard_again_s is None or self._now_s - self._heard_again_s < TORN_WITHIN_S
         self.waking.began(turn, message.at_s)
+        self._note_answer(turn)
         self._turns[turn.number] = turn
         self._line.append(turn)
         self._orphan_ends_s = None

@@ -11,6 +11,7 @@ import numpy as np
 from assistant.audio.clip import Int16, Sound, Verdict, whole, without_silent_start
 from assistant.audio.earcons import NOTES, duration_ms, earcon
 from assistant.audio.playback import Player
+from assistant.audio.tap import Tap
 from assistant.catalogue.locate import locate
 from assistant.config import models_folder
 from assistant.engines.piper import PiperEngine
@@ -63,7 +64,8 @@ class TtsStage:
         self._engine = PiperEngine(locate("tts", config.tts.model, models_folder(config)).path, config.tts)
         self._engine.warm()
         self._volume = Volume(config.tts.volume, config.sounds.volume)
-        self._player = Player(config.audio.speaker, self._engine.rate_hz)
+        tap = Tap(link.post) if config.audio.barge_in != "off" else None
+        self._player = Player(config.audio.speaker, self._engine.rate_hz, tap=tap)
         self._earcons = {name: earcon(name, self._engine.rate_hz) for name in NOTES if config.sounds.earcons}
         link.on_notice(self._on_notice)  # from now on, and what has come meanwhile
 

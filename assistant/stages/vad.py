@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from assistant.audio import endpointing
+from assistant.audio.barge_in import WINDOWS
 from assistant.audio.card_link import is_card
 from assistant.audio.formats import FRAME_SAMPLES, RATE_HZ
 from assistant.audio.level import LevelMeter
 from assistant.audio.microphone import Microphone, open_microphone
-from assistant.engines.voice import SILENT, VoiceDetector
+from assistant.engines.voice import SILENT, Decision, VoiceDetector
 from assistant.errors import AudioError
 from assistant.messages import (
     AnyMessage,
@@ -23,6 +24,7 @@ from assistant.messages import (
     Muted,
     NextTurn,
     PlaybackStarted,
+    Played,
     SetMute,
     SpeechDropped,
     SpeechResumed,
@@ -39,6 +41,7 @@ from assistant.stages.waking import Heard, Waker, presses, spotter
 
 if TYPE_CHECKING:
     from assistant.audio.gain import AutoGain
+    from assistant.stages.own_voice import OwnVoice
 
 SILENCE = bytes(2 * FRAME_SAMPLES)
 ECHO_FRAMES = 15
@@ -76,7 +79,9 @@ class VadStage:
         self._half_duplex = config.audio.barge_in == "off" and not is_card(config.audio.microphone)
         self._voice = VoiceDetector(config.vad)
         self._vad = config.vad
-        self._endpointer = endpointing.Endpointer(config.vad)
+        self._endpointer = endpointing.Endpointer(config.vad, WINDOWS)
+        self._own_voice = _own_voice() if config.audio.barge_in != "off" else None
+        self._voice_interrupts = config.audio.barge_in == "voice"
         self._waker = Waker(config.wake, spotter(config.wake))
         self._button, self._button_fault = presses(config.wake)
         self._muted = False
@@ -91,6 +96,7 @@ class VadStage:
         self._turn = NextTurn(0)
         self._is_open = False  # whether that turn has begun and not ended
         self._speaking = 0  # the turn whose answer is in the air
+        self._interrupted = 0  # the last one that a person broke in on
         self._earcon_s = (0.0, 0.0)  # from when until when the last earcon sounds
         self._deaf_frames = 0
         self._unfinished: set[int] = set()
@@ -182,8 +188,7 @@ class VadStage:
         if is_deaf:
             frame = SILENCE
         else:
-            frame = self._gain.feed(frame) if self._gain else frame
-            decision = self._voice.hear(frame)
+            frame, decision = self._tell_apart(frame, position, at_s)
         heard = Heard(frame, decision.voiced, position, at_s, decision.faint)
         called, wanted = self._waker.hear(heard, pressed=press == "short")
         if called is not None:
@@ -194,6 +199,8 @@ class VadStage:
             self._sleep_on(self._waker.needed_from())
         for heard in wanted:
             yield from self._listen_to(heard)
+        if self._own_voice is not None:
+            yield from self._barge_in(self._own_voice)
 
     def _call(self, call: Woken) -> Iterator[AnyMessage]:
         if self._speaking:
@@ -203,7 +210,7 @@ class VadStage:
     def _hear_nothing(self) -> Iterator[AnyMessage]:
         """The microphone is muted: what was heard of a question is void, and nothing is kept."""
         if self._is_open:
-            self._is_open = False
+            self._over()
             yield SpeechDropped(self._turn.turn)
         self._begin_anew()
         self._waker.forget()
@@ -216,7 +223,7 @@ class VadStage:
     def _begin_anew(self) -> None:
         """The next frame that is listened to is the first one."""
         if self._frames:
-            self._endpointer = endpointing.Endpointer(self._vad)
+            self._endpointer = endpointing.Endpointer(self._vad, WINDOWS)
             self._frames = 0
             self._arrivals.clear()
 
@@ -230,6 +237,26 @@ class VadStage:
             yield from self._messages(events)
         if events or self._frames % 50 == 0:
             self._settle()
+
+    def _tell_apart(self, frame: bytes, position: int, at_s: float) -> tuple[bytes, Decision]:
+        """What of `frame` the assistant does not say itself, and whether that is a person's voice."""
+        if self._own_voice is not None:
+            frame = self._own_voice.cancel(frame, position, at_s)
+        amplified = self._gain.feed(frame) if self._gain else frame
+        voiced, faint = self._voice.hear(amplified)
+        if self._own_voice is not None:
+            voiced = self._own_voice.is_person(frame, voiced, bool(self._speaking), self._is_open)
+        return amplified, Decision(voiced, faint)
+
+    def _barge_in(self, own_voice: OwnVoice) -> Iterator[AnyMessage]:
+        """A person speaks while the assistant does: from the first syllable on, that is a turn."""
+        if own_voice.has_person and self._voice_interrupts and self._speaking != self._interrupted:
+            # which may be known only now, or be another answer: the person goes on speaking
+            self._interrupted = self._speaking
+            if self._speaking:
+                yield Interrupted(self._speaking, self._microphone.captured_at_s)
+        if own_voice.person_begins and not self._is_open:
+            yield from self._messages(self._endpointer.recall(own_voice.last_frames))
 
     def _is_deaf(self) -> bool:
         """Half duplex: what comes while the assistant speaks is most of all its own voice."""
@@ -272,7 +299,7 @@ class VadStage:
                 case endpointing.Resumed(revision):
                     yield SpeechResumed(turn, self._turn.revision + revision)
                 case endpointing.Ended(revision, sample):
-                    self._is_open = False
+                    self._over()
                     yield TurnEnded(
                         turn,
                         self._turn.revision + revision,
@@ -281,8 +308,13 @@ class VadStage:
                         self._settled_for_good(),
                     )
                 case endpointing.Dropped():
-                    self._is_open = False
+                    self._over()
                     yield SpeechDropped(turn, self._settled_for_good())
+
+    def _over(self) -> None:
+        self._is_open = False
+        if self._own_voice is not None:
+            self._own_voice.person_fell_silent()
 
     def _arrived_s(self, sample: int) -> float:
         """When the microphone gave `sample` (counted from the first one fed), as well as is remembered."""
@@ -318,6 +350,9 @@ class VadStage:
                 self._endpointer.expect(message.revision - self._turn.revision, message.duration_ms)
         elif isinstance(message, PlaybackStarted):
             self._speaking = message.turn
+        elif isinstance(message, Played):
+            if self._own_voice is not None:
+                self._own_voice.played(message.pcm, message.at_s)
         elif isinstance(message, EarconStarted):
             self._earcon_s = (message.at_s, message.at_s + message.duration_ms / 1000)
         elif isinstance(message, TurnFinished):
@@ -325,3 +360,10 @@ class VadStage:
             self._waker.gate.finished(message.turn, message.outcome, self._now_s, message.asks)
             if message.turn == self._speaking:
                 self._speaking = 0
+
+
+def _own_voice() -> OwnVoice:
+    """With numpy, which a plain setup does without."""
+    from assistant.stages.own_voice import OwnVoice
+
+    return OwnVoice()

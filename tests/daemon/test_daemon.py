@@ -46,6 +46,7 @@ from assistant.messages import (
     NextTurn,
     PlaybackStarted,
     PlayEarcon,
+    Played,
     Question,
     Recognise,
     Say,
@@ -711,6 +712,9 @@ def test_that_it_listens_is_heard_and_vad_told_of_the_sound(tmp_path: Path) -> N
     board.links["tts"].post(EarconStarted(board.now_s, 300))
     board.fate("vad")
     assert [m for m in board.heard["vad"] if isinstance(m, EarconStarted)] == [EarconStarted(1002.0, 300)]
+    board.links["tts"].post(Played(b"\1\0", 16_000, board.now_s))
+    board.fate("vad")
+    assert [m for m in board.heard["vad"] if isinstance(m, Played)] == [Played(b"\1\0", 16_000, 1002.0)]
     board.links["vad"].post(StageState("vad", "gone", "There is no microphone.", "microphone"))
     board.passes(1.0)
     board.links["vad"].post(StageState("vad", "ready"))

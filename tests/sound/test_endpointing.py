@@ -400,3 +400,37 @@ def later(event: Event, samples: int) -> Event:
             return Ended(event.revision, event.speech_end_sample + samples)
         case Resumed() | Dropped() | Glimpse():
             return event
+
+
+# ---------------------------------------------------------------- speech that is known for such only later
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=8), st.integers(0, 60), st.booleans())
+def test_recalled_speech_begins_with_its_first_voiced_frame(
+    late: list[bool], before: int, goes_on: bool
+) -> None:
+    """As if it had been known at once, whatever a window of the beginning would have said."""
+    endpointer = Endpointer(DEFAULT, recalled=len(late))
+    number = 0
+    for number in range(before + len(late)):
+        assert endpointer.feed(frame(number), False) == []
+    events = endpointer.recall(late)
+    if not any(late):
+        assert events == []
+        return
+    first = before + late.index(True)
+    assert events == [Started(first * FRAME_SAMPLES)]
+    rest = flags("30v 60.") if goes_on else flags("60.")
+    events = [event for n, voice in enumerate(rest, number + 1) for event in endpointer.feed(frame(n), voice)]
+    whole = [event for event in events if isinstance(event, Paused)]
+    if goes_on:
+        assert whole[0].voiced_ms == 20 * (sum(late) + 30)
+        assert numbers(whole[0].pcm)[0] == max(0, first - DEFAULT.pre_roll_ms // 20)
+
+
+def test_nothing_is_recalled_into_an_utterance_that_goes_on() -> None:
+    endpointer = Endpointer(DEFAULT, recalled=6)
+    for number, voiced in enumerate(flags("10. 5v")):
+        endpointer.feed(frame(number), voiced)
+    assert endpointer.recall([True] * 6) == []
+    assert Endpointer(DEFAULT, recalled=6).recall([True] * 6) == [], "there is no sound yet"

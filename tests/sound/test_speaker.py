@@ -75,3 +75,16 @@ def test_what_was_heard_only_grows_and_agrees_with_when(
         assert heard.at_s(played - 1) <= now_s + 0.02
     if played < start:
         assert heard.at_s(played) > now_s - 0.02 * (len(stretches) + 1)
+
+
+def test_when_a_sample_will_be_heard() -> None:
+    """Behind those that are on their way, or as soon as a new one can be."""
+    heard = Heard(1_024, jitter_s=0.02)
+    assert heard.due_s(0, earliest_s=7.5) == 7.5
+    heard.add(0, 256, 10.0)
+    assert heard.due_s(128, earliest_s=10.0) == 10.125
+    assert heard.due_s(256, earliest_s=10.1) == 10.25
+    assert heard.due_s(256 + 512, earliest_s=10.1) == 10.75
+    assert heard.due_s(256, earliest_s=20.0) == 20.0
+    heard.cut(128)
+    assert heard.due_s(128, earliest_s=10.1) == 10.125

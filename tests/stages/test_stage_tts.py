@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ from assistant.audio.card import SoundCard
 from assistant.audio.clip import AUDIBLE, Sound, without_silent_start
 from assistant.audio.earcons import duration_ms, earcon
 from assistant.audio.formats import RATE_HZ
+from assistant.audio.resampling import Resampler
 from assistant.audio.volume import gain
 from assistant.config import Audio, Sounds
 from assistant.engines.piper import PiperEngine
@@ -30,6 +32,7 @@ from assistant.messages import (
     Gap,
     PlaybackStarted,
     PlayEarcon,
+    Played,
     Sentence,
     SoundReady,
     Speech,
@@ -51,7 +54,13 @@ class Studio:
     """The stage, its sound card, and the daemon that gives it sentences."""
 
     def __init__(
-        self, folder: Path, speaker: str = "", speed: float = 1.0, earcons: bool = True, volume: float = 1.0
+        self,
+        folder: Path,
+        speaker: str = "",
+        speed: float = 1.0,
+        earcons: bool = True,
+        volume: float = 1.0,
+        barge_in: Literal["off", "word", "voice"] = "off",
     ) -> None:
         soundfile.write(folder / "silence.wav", silence(0.1), RATE_HZ)
         self.file = folder / "out.wav"
@@ -60,7 +69,7 @@ class Studio:
             str(folder / "silence.wav"), str(self.file), VOICE_HZ, speed, folder=folder / "card"
         )
         self.card.start()
-        audio = Audio(speaker=speaker or self.card.speaker_name)
+        audio = Audio(speaker=speaker or self.card.speaker_name, barge_in=barge_in)
         config = msgspec.structs.replace(CONFIG, audio=audio, sounds=Sounds(earcons=earcons))
         tts = msgspec.structs.replace(CONFIG.tts, volume=volume)
         config = msgspec.structs.replace(config, tts=tts)
@@ -121,8 +130,14 @@ Open = Callable[..., Studio]
 def open_studio(tmp_path: Path) -> Iterator[Open]:
     studios: list[Studio] = []
 
-    def make(speaker: str = "", speed: float = 1.0, earcons: bool = True, volume: float = 1.0) -> Studio:
-        studios.append(Studio(tmp_path, speaker, speed, earcons, volume))
+    def make(
+        speaker: str = "",
+        speed: float = 1.0,
+        earcons: bool = True,
+        volume: float = 1.0,
+        barge_in: Literal["off", "word", "voice"] = "off",
+    ) -> Studio:
+        studios.append(Studio(tmp_path, speaker, speed, earcons, volume, barge_in))
         return studios[-1]
 
     yield make
@@ -581,3 +596,35 @@ def test_until_it_is_told_it_is_as_loud_as_the_settings_say(open_studio: Open, v
     assert np.array_equal(whole, said(voice, BERLIN)), "what a client gets is not played here"
     sound, _ = studio.recorded()
     assert np.abs(sound).max() == pytest.approx(gain(0.25) * np.abs(whole).max(), abs=1)
+
+
+# ---------------------------------------------------------------- barge-in
+
+
+def test_what_is_heard_is_told_to_whoever_cancels_its_echo(open_studio: Open) -> None:
+    """Earcons and answers, as loud as they are, at the time at which they are heard."""
+    studio = open_studio(barge_in="word", volume=0.7)
+    studio.beep("ready")
+    until(lambda: bool(posted(studio.daemon, EarconStarted)))
+    studio.give(Sentence(1, 0, 0, BERLIN, last=True))
+    studio.end_turn(1)
+    studio.until_all_is_done()
+    studio.card.close()
+    heard = Resampler(VOICE_HZ, RATE_HZ).feed(soundfile.read(studio.file, dtype="int16")[0])
+    told = np.zeros(len(heard) + RATE_HZ, np.int16)
+    for played in posted(studio.daemon, Played):
+        at = round((played.at_s - studio.card.started_at_s) * RATE_HZ)
+        told[at : at + len(played.pcm) // 2] = np.frombuffer(played.pcm, np.int16)
+    likeness = [
+        np.corrcoef(heard[RATE_HZ // 10 :], told[RATE_HZ // 10 + late :][: len(heard) - RATE_HZ // 10])[0, 1]
+        for late in range(-RATE_HZ // 50, RATE_HZ // 50)
+    ]
+    assert max(likeness) > 0.9  # the two may be some milliseconds early or late, each its own
+
+
+def test_nobody_is_told_where_nobody_wants_to_know(open_studio: Open) -> None:
+    studio = open_studio()
+    studio.give(Sentence(1, 0, 0, BERLIN, last=True))
+    studio.end_turn(1)
+    studio.until_all_is_done()
+    assert not posted(studio.daemon, Played)

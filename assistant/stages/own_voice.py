@@ -1,0 +1,66 @@
+"""vad's part of [audio] barge_in: hearing people while the assistant speaks, and not itself."""
+
+from __future__ import annotations
+
+import math
+
+from assistant.audio.barge_in import SILENT_DBFS, Guard
+from assistant.audio.level import dbfs
+from assistant.audio.reference import Reference
+from assistant.engines.echo import EchoCanceller
+
+
+class OwnVoice:
+    """What the assistant plays, and how to tell it from people."""
+
+    def __init__(self) -> None:
+        self._reference = Reference()
+        self._canceller = EchoCanceller()
+        self._guard = Guard()
+        self._played_dbfs = SILENT_DBFS
+        self.person_begins = False
+        """Whether with the last frame it became sure that a person speaks while the assistant does."""
+
+    def played(self, pcm: bytes, at_s: float) -> None:
+        """The speaker plays `pcm` (16 kHz, mono) from `at_s` on; an empty one ends what was to come then."""
+        self._reference.played(pcm, at_s)
+
+    def cancel(self, frame: bytes, position: int, captured_at_s: float) -> bytes:
+        """`frame`, the microphone's before `position`, without echo."""
+        played = self._reference.heard_with(position, captured_at_s)
+        self._played_dbfs = SILENT_DBFS if played is None else _level_dbfs(played)
+        return frame if played is None else self._canceller.cancel(frame, played)
+
+    def is_person(self, frame: bytes, voiced: bool, speaking: bool, is_open: bool) -> bool:
+        """Whether the cancelled `frame` is to be taken for speech.
+
+        While the assistant is `speaking`, or echoes, that is so once a person has been found to speak; of an
+        utterance that was `is_open` before, each frame counts for itself.
+        """
+        had_person = self._guard.has_person
+        knows_echo = had_person or not self._reference.is_lacking
+        is_person = self._guard.feed(voiced and knows_echo, _level_dbfs(frame), self._played_dbfs)
+        if not speaking and not self._guard.echoes:
+            self._guard.has_person = self.person_begins = False
+            return voiced
+        self.person_begins = self._guard.has_person and not had_person
+        return voiced if had_person else is_person and is_open
+
+    def person_fell_silent(self) -> None:
+        """Their utterance is over."""
+        self._guard.person_fell_silent()
+
+    @property
+    def has_person(self) -> bool:
+        """Whether a person speaks while the assistant does."""
+        return self._guard.has_person
+
+    @property
+    def last_frames(self) -> list[bool]:
+        """Which of the last frames were the person's, when one begins."""
+        return self._guard.last_frames
+
+
+def _level_dbfs(frame: bytes) -> float:
+    samples = memoryview(frame).cast("h")
+    return dbfs(math.hypot(*samples) / math.sqrt(len(samples)))

@@ -1,0 +1,197 @@
+"""The vad stage in a room where the assistant's own voice comes back, with the real canceller.
+
+The assistant speaks with one recorded voice, people with others.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+from stage_hub import Int16, posted, recording, silence
+from test_stage_vad import EPOCH_S, Listening, Recording
+
+from assistant.audio.earcons import duration_ms, earcon
+from assistant.audio.formats import FRAME_SAMPLES, RATE_HZ
+from assistant.config import Audio, Config
+from assistant.engines.echo import EchoCanceller
+from assistant.messages import (
+    EarconStarted,
+    Interrupted,
+    MicrophoneEnded,
+    NextTurn,
+    PlaybackStarted,
+    Played,
+    SpeechStarted,
+    TurnEnded,
+    TurnFinished,
+    Utterance,
+)
+from assistant.stages import vad
+from benchmarks.room import Room, at_normal_level, first_voiced
+
+ANSWERS = ("q00", "q02", "q07", "q11")
+BEGINS, AHEAD_FRAMES = 50, 4
+"""With which frame the assistant begins to speak, and how long before vad is told."""
+
+TURN = 3
+
+
+def spoken() -> Int16:
+    return np.concatenate([recording(f"{name}.wav") for name in ANSWERS])
+
+
+def person() -> Int16:
+    """Who begins to speak with the first frame."""
+    said = at_normal_level(recording("people/librivox-0870.wav"))
+    return said[first_voiced(said) :][: 2 * RATE_HZ]
+
+
+class Scene:
+    """A stage that hears what is played back into its microphone, and a person from frame `at` on."""
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        barge_in: Literal["off", "word", "voice"],
+        at: int | None = None,
+        echo_db: float = -20,
+        delay_ms: float = 100,
+        played: Int16 | None = None,
+        ahead_frames: int = AHEAD_FRAMES,
+    ) -> None:
+        answer = spoken() if played is None else played
+        frames = len(answer) // FRAME_SAMPLES
+        speaker = np.concatenate([silence(BEGINS * 0.02), answer[: frames * FRAME_SAMPLES], silence(3.0)])
+        people = np.zeros(len(speaker), np.int16)
+        if at is not None:
+            said = person()
+            people[at * FRAME_SAMPLES : at * FRAME_SAMPLES + len(said)] = said
+        self.heard = Room(echo_db, delay_ms, seed=1, noise_dbfs=-66).hear(speaker, people)
+        self.microphone = Recording(self.heard)
+        monkeypatch.setattr(vad, "open_microphone", lambda *_: self.microphone)
+        self.listening = Listening(Config(audio=Audio(microphone="card:recording", barge_in=barge_in)))
+        for n in range(frames):
+            at_s = EPOCH_S + (BEGINS + n) * 0.02
+            pcm = answer[n * FRAME_SAMPLES : (n + 1) * FRAME_SAMPLES].tobytes()
+            self.tell(BEGINS + n - ahead_frames, Played(pcm, RATE_HZ, at_s))
+        self.end = BEGINS + frames
+
+    def tell(self, frame: int, message: object) -> None:
+        before = self.microphone.at.get(frame, lambda: None)
+
+        def say() -> None:
+            before()
+            self.listening.tell(message)  # type: ignore[arg-type] # it is a message
+
+        self.microphone.at[frame] = say
+
+    def speaks(self) -> Scene:
+        self.tell(BEGINS, PlaybackStarted(TURN, EPOCH_S))
+        self.tell(self.end, TurnFinished(TURN, EPOCH_S, "answered"))
+        return self
+
+    def hear_all(self) -> list[object]:
+        return list(self.listening.hear_all(NextTurn(7)))
+
+
+@pytest.mark.parametrize(("echo_db", "delay_ms"), [(-10, 20), (-20, 300)])
+@pytest.mark.parametrize("barge_in", ["word", "voice"])
+def test_it_does_not_hear_itself(
+    monkeypatch: pytest.MonkeyPatch, barge_in: Literal["word", "voice"], echo_db: float, delay_ms: float
+) -> None:
+    scene = Scene(monkeypatch, barge_in, echo_db=echo_db, delay_ms=delay_ms).speaks()
+    assert scene.hear_all() == [MicrophoneEnded()]
+
+
+def test_on_a_computer_that_is_too_busy_it_rather_hears_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is played is told 200 ms after it was heard: nothing can be cancelled."""
+    scene = Scene(monkeypatch, "voice", echo_db=-10, delay_ms=20, ahead_frames=-10).speaks()
+    assert not [message for message in scene.hear_all() if isinstance(message, Interrupted)]
+
+
+def test_without_a_canceller_it_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the other tests show is not that the echo is too soft to be heard."""
+    scene = Scene(monkeypatch, "off").speaks()
+    assert any(isinstance(message, SpeechStarted) for message in scene.hear_all())
+
+
+@pytest.mark.parametrize("barge_in", ["word", "voice"])
+def test_a_person_is_heard_from_the_first_syllable_on(
+    monkeypatch: pytest.MonkeyPatch, barge_in: Literal["word", "voice"]
+) -> None:
+    at = 200
+    scene = Scene(monkeypatch, barge_in, at).speaks()
+    messages = scene.hear_all()
+    interrupted = [message for message in messages if isinstance(message, Interrupted)]
+    if barge_in == "voice":
+        assert messages[0] == interrupted[0]
+        assert [message.turn for message in interrupted] == [TURN]
+        assert EPOCH_S + at * 0.02 < interrupted[0].at_s < EPOCH_S + at * 0.02 + 0.5
+    else:
+        assert not interrupted
+    started = next(message for message in messages if isinstance(message, SpeechStarted))
+    assert EPOCH_S + at * 0.02 <= started.at_s < EPOCH_S + at * 0.02 + 0.4
+    assert any(isinstance(message, TurnEnded) for message in messages)
+    utterance = [message for message in messages if isinstance(message, Utterance)][-1]
+    begins_s = utterance.speech_end_s - len(utterance.pcm) / 2 / RATE_HZ
+    assert begins_s < EPOCH_S + at * 0.02
+    assert len(utterance.pcm) / 2 / RATE_HZ > 1.8
+
+
+def test_who_speaks_right_behind_the_answer_is_heard_from_the_first_syllable_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at = BEGINS + len(spoken()) // FRAME_SAMPLES + 2
+    messages = Scene(monkeypatch, "voice", at).speaks().hear_all()
+    assert isinstance(messages[0], SpeechStarted), "nothing is interrupted any more"
+    assert EPOCH_S + at * 0.02 <= messages[0].at_s < EPOCH_S + at * 0.02 + 0.4
+
+
+@pytest.mark.parametrize(("at", "told"), [(BEGINS - 8, BEGINS + 3), (BEGINS - 8, BEGINS + 30)])
+def test_who_began_before_the_answer_interrupts_it_too(
+    monkeypatch: pytest.MonkeyPatch, at: int, told: int
+) -> None:
+    """Whose answer it is comes to be known later than that it is heard."""
+    scene = Scene(monkeypatch, "voice", at)
+    scene.tell(told, PlaybackStarted(TURN, EPOCH_S))
+    messages = scene.hear_all()
+    assert any(isinstance(message, SpeechStarted) for message in messages)
+    assert [message.turn for message in messages if isinstance(message, Interrupted)] == [TURN]
+
+
+def test_its_own_earcon_is_no_speech(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch, "voice", echo_db=-10, played=earcon("ready", RATE_HZ))
+    scene.tell(BEGINS, EarconStarted(EPOCH_S + BEGINS * 0.02, duration_ms("ready")))
+    assert scene.hear_all() == [MicrophoneEnded()]
+
+
+def test_once_the_person_is_silent_the_answer_is_not_heard_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With "word" it may go on, and is cancelled as before."""
+    messages = Scene(monkeypatch, "word", at=100).speaks().hear_all()
+    assert [type(message) for message in messages].count(SpeechStarted) == 1
+
+
+def test_the_level_is_that_of_the_room_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch, "voice", echo_db=-10).speaks()
+    scene.hear_all()
+    from assistant.messages import MicrophoneLevel
+
+    assert max(level.rms_dbfs for level in posted(scene.listening.daemon, MicrophoneLevel)) > -40
+
+
+def test_a_frame_of_another_length_is_refused() -> None:
+    frame = bytes(2 * FRAME_SAMPLES)
+    with pytest.raises(ValueError, match="320 samples"):
+        EchoCanceller().cancel(frame, frame[:-2])
+
+
+def test_a_plain_setup_loads_nothing_for_it() -> None:
+    code = "import sys, assistant.stages.vad; print(*{'numpy', 'pywebrtc_audio', 'soxr'} & {*sys.modules})"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -131,12 +131,15 @@ def test_noise_is_not_answered(name: str, tmp_path: Path) -> None:
 
 
 def test_a_pause_in_mid_sentence_is_one_question(tmp_path: Path) -> None:
-    """The person pauses for longer than the tentative pause and goes on: one turn, the whole question."""
+    """A pause longer than the tentative one, and shorter than any that ends a turn: one whole question.
+
+    It is within the last word, of which the recogniser guesses the rest: the sentence reads as finished.
+    """
     samples, rate_hz = soundfile.read(AUDIO / "q00.wav", dtype="int16")
     quiet = len(samples) // 2 + int(
         np.argmin(np.convolve(np.abs(samples[len(samples) // 2 : -rate_hz // 2].astype(float)), np.ones(800)))
     )
-    paused = np.concatenate([samples[:quiet], np.zeros(rate_hz * 4 // 10, np.int16), samples[quiet:]])
+    paused = np.concatenate([samples[:quiet], np.zeros(rate_hz * 15 // 100, np.int16), samples[quiet:]])
     mic = tmp_path / "paused.wav"
     soundfile.write(mic, np.concatenate([paused, np.zeros(rate_hz, np.int16)]), rate_hz)
     done = run("run", "--mic", mic, "--speaker", tmp_path / "out.wav", "--json")

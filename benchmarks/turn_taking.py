@@ -96,7 +96,7 @@ class Heard(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10.0, help="how much of each noise alone")
+    parser.add_argument("--minutes", type=float, default=10.0, help="how much of each noise alone, above 0")
     parser.add_argument("--plain", action="store_true", help="without Silero's second opinion")
     parser.add_argument("--quick", action="store_true", help="10 dB alone, one pause")
     words = parser.parse_args()

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-FINISHED_SHARE, SHORTEST_MS = 1 / 3, 220
+FINISHED_SHARE, SHORTEST_MS = 2 / 5, 260
 UNFINISHED_SHARE, LONG_MS = 3 / 2, 900
 """Of the usual hangover, and at least.  Between two people's turns are 200 ms most often; a pause inside one
 is rarely above a second (Heldner and Edlund, "Pauses, gaps and overlaps in conversations", 2010)."""

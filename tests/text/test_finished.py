@@ -60,7 +60,7 @@ def test_how_a_transcript_reads(transcript: str, language: str, reading: Reading
 
 @pytest.mark.parametrize(
     ("usual", "finished", "unfinished"),
-    [(700, 233, 1050), (500, 220, 900), (1500, 500, 2250), (300, 220, 900), (100, 100, 900)],
+    [(700, 280, 1050), (500, 260, 900), (1500, 600, 2250), (300, 260, 900), (100, 100, 900)],
 )
 def test_the_silence_that_ends_it(usual: int, finished: int, unfinished: int) -> None:
     assert hangover_ms(FINISHED, usual) == finished

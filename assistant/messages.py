@@ -7,6 +7,7 @@ Sound is PCM, mono, signed 16 bit little-endian, and never travels without its r
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -105,6 +106,15 @@ class Woken(Message, frozen=True):
 
     by: Literal["word", "phrase", "button"]
     at_s: float
+
+
+class Awake(Message, frozen=True):
+    """To vad: whoever begins to speak before `until_s` speaks to the assistant; then it has to be called.
+
+    Told where a word or a button wakes: when vad joins, and with every change.
+    """
+
+    until_s: float
 
 
 class Interrupted(Message, frozen=True):
@@ -256,9 +266,10 @@ class Speech(Message, frozen=True):
 
 
 class PlayEarcon(Message, frozen=True):
-    """To tts: play this short sound now, or not at all."""
+    """To tts: play this short sound now, or not at all: it is not begun after `until_s`."""
 
     name: Earcon
+    until_s: float = math.inf
 
 
 class Played(Message, frozen=True):
@@ -511,6 +522,7 @@ AnyMessage = (
     | SpeechDropped
     | Hangover
     | Woken
+    | Awake
     | Interrupted
     | MicrophoneEnded
     | MicrophoneLevel

@@ -58,6 +58,11 @@ class Sound:
         self._whole = True
         self._pieces.put(None)
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether some of it was taken to be played."""
+        return bool(self._taken)
+
     def take(self, timeout_s: float) -> Int16 | None:
         """The next piece; an empty one if none comes within `timeout_s`, None at the end."""
         if self._again:

@@ -154,6 +154,9 @@ class Player:
             clip.dropped("")
             return
         speaker = self._open(BUSY_WITHIN_S, BACK_WITHIN_S if clip.waits and self._was_open else 0)
+        if clip.verdict() is Verdict.DROP:  # to open a speaker may take seconds
+            clip.dropped("")
+            return
         resampler = Resampler(self._rate_hz, speaker.rate_hz)
         airing = _Airing(clip, speaker.rate_hz / self._rate_hz, self._written)
         if not self._air:  # else it joins on to what is in the air, as loud as that is

@@ -1,12 +1,12 @@
 """Whether the assistant may be spoken to just now, and where a question behind a wake word begins.
 
-Pure: seconds and sound are passed in.  vad keeps a `Gate` where a word or a button wakes, the daemon keeps
-one where a phrase in the transcript does.
+Pure: seconds and sound are passed in.  The daemon keeps the one `Gate`, since workers come and go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from operator import mul
 
 from assistant.messages import Outcome
@@ -25,49 +25,79 @@ QUIET_FRAMES = 3
 class Gate:
     """Open from a call until the question behind it has been answered, and for a while after that.
 
-    With `always_open` nobody need call.  All times are seconds on one clock of the caller's.
+    With `always_open` nobody need call.  All times are seconds of CLOCK_MONOTONIC, those of speech and calls
+    as the microphone gave them: it does not matter how late they become known.
     """
 
     def __init__(self, always_open: bool, follow_up_s: float) -> None:
         self._always_open = always_open
         self._follow_up_s = follow_up_s
-        self._until_s = float("-inf")
-        self._turns: set[int] = set()  # that are spoken, thought about or answered
-        self._follow_ups = 0
+        self._until_s = -inf
+        self._calls = 0
+        self._call_ends_s = -inf
+        self._turns: dict[int, int] = {}  # that are spoken, thought about or answered; after how many calls
+        self._since_call: set[int] = set()  # turns that began since somebody called; no noises
 
-    def is_open(self, now_s: float) -> bool:
-        """Whether speech that begins now is meant for the assistant."""
-        return self._always_open or bool(self._turns) or now_s < self._until_s
+    @property
+    def until_s(self) -> float:
+        """Until when there is something to listen to, as far as is known now."""
+        if self._always_open or self._turns:
+            return inf
+        return self._until_s if len(self._since_call) <= MOST_FOLLOW_UPS else -inf
 
-    def called(self, now_s: float) -> None:
+    def is_open(self, at_s: float) -> bool:
+        """Whether speech that begins at `at_s` is meant for the assistant."""
+        return self._always_open or (at_s < self.until_s and len(self._since_call) <= MOST_FOLLOW_UPS)
+
+    def called(self, at_s: float) -> None:
         """Somebody called."""
-        self._until_s = max(self._until_s, now_s + LISTEN_S)
-        self._follow_ups = 0
+        self._calls += 1
+        self._call_ends_s = at_s + LISTEN_S
+        self._until_s = max(self._until_s, self._call_ends_s)
+        self._since_call.clear()
 
     def close(self) -> None:
-        """Nobody called, whatever has been; the caller's clock may begin anew."""
-        self._until_s = float("-inf")
+        """Nobody called, whatever has been."""
+        self._until_s = -inf
         self._turns.clear()
 
-    def began(self, turn: int) -> None:
-        """A turn that is meant for the assistant goes on."""
-        self._turns.add(turn)
+    def began(self, turn: int, at_s: float) -> bool:
+        """Speech began at `at_s`, which is now the turn's: whether it is meant for the assistant."""
+        if not self.is_open(at_s):
+            return False
+        self.named(turn)
+        if not self._always_open:
+            self._since_call.add(turn)
+        return True
 
-    def finished(self, turn: int, outcome: Outcome, now_s: float, asks: bool = False) -> None:
+    def named(self, turn: int) -> None:
+        """The turn is meant for the assistant in any case: it calls it itself."""
+        self._turns.setdefault(turn, self._calls)
+
+    def forget(self, turn: int) -> None:
+        """The turn is not meant for the assistant after all."""
+        self._turns.pop(turn, None)
+        self._since_call.discard(turn)
+
+    def finished(
+        self, turn: int, outcome: Outcome, now_s: float, asks: bool = False, named: bool = False
+    ) -> None:
         """The turn is over; one that was answered, or apologised for, may be followed by another.
 
-        With `asks` the person was asked something back, and gets the time to answer that a call gives.  After
-        a noise, or an answer that was broken off, everything stays as it was.
+        With `asks` the person was asked something back, and gets the time to answer that a call gives; one
+        that `named` the assistant counts as a call.  After a noise, or an answer that was broken off,
+        everything stays as it was.
         """
         if turn not in self._turns:
             return
-        self._turns.discard(turn)
-        if asks:
-            self._until_s = now_s + LISTEN_S
+        is_called_again = self._calls > self._turns.pop(turn)
+        if outcome == "nothing":
+            self._since_call.discard(turn)
         elif outcome in ("answered", "failed"):
-            is_follow_up = self._follow_ups < MOST_FOLLOW_UPS
-            self._until_s = now_s + self._follow_up_s if is_follow_up else now_s
-            self._follow_ups += 1
+            if named:
+                self._since_call = {turn}
+            more_s = LISTEN_S if asks else self._follow_up_s
+            self._until_s = max(now_s + more_s, self._call_ends_s if is_called_again else -inf)
 
 
 def end_of_word(frames: Sequence[bytes], earliest: int, latest: int) -> int:

@@ -105,10 +105,6 @@ class Announcer:
                 self._earcon("listening")
             self._was_ready = self._was_able = True
 
-    def listens(self) -> None:
-        """Somebody called and waits for a sign."""
-        self._earcon("listening")
-
     def silence(self, turn: int, seconds: float) -> None:
         """The turn's question ended so long ago, and nothing of its answer has been heard."""
         if seconds >= THINKING_AFTER_S and turn not in self._thought:

@@ -21,6 +21,7 @@ from assistant.daemon.turn import A_DAY_S, Action, CancelWork, Enqueue, Kind, No
 from assistant.daemon.waking import Waking
 from assistant.messages import (
     AnyMessage,
+    Awake,
     Exchange,
     Gap,
     Hangover,
@@ -72,6 +73,7 @@ class Answers:
         self.histories = Histories()
         self.speculation = Speculation()
         self.waking = Waking(config.wake)
+        self._told_awake_s = self.waking.awake_until_s  # what vad knows without having been told
         self.recent: deque[TurnStatus] = deque(maxlen=KEPT_TURNS)
         self._meanwhile = Meanwhile(config)
         self._ttl_s = config.daemon.question_ttl_s
@@ -316,9 +318,10 @@ class Answers:
     def _finish(self, turn: Turn, outcome: Outcome, failure: str = "") -> None:
         del self._turns[turn.number]
         if outcome != "answered":
-            self._do(CancelWork(turn.number, EVERY_REVISION))
+            # vad's successor may go on with a torn one, not knowing yet that it is over
+            self._do(CancelWork(turn.number, turn.revision if turn.torn else EVERY_REVISION))
         self._remember(turn)
-        if turn.is_aloud and outcome != "nothing":
+        if turn.kind is Kind.SPEECH and outcome != "nothing":  # news in between settle nothing
             is_asked = turn.sounding and not turn.apologising
             self._confirming.over(turn.step if is_asked else Step.ANSWER, turn.text, self._now_s)
         self._record(turn, outcome, failure)
@@ -401,6 +404,14 @@ class Answers:
                 turn.times.note(action.message, self._now_s)
         self._actions.append(action)
 
+    def _tell_vad_awake(self) -> None:
+        """Tell vad until when it is to listen, unless it knows."""
+        until_s = self.waking.awake_until_s
+        if until_s != self._told_awake_s:
+            self._told_awake_s = until_s
+            self._do(Notify("vad", Awake(until_s)))
+
     def _drain(self) -> list[Action]:
+        self._tell_vad_awake()
         actions, self._actions = self._actions, []
         return actions

@@ -52,6 +52,9 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 """How often the daemon looks at what hangs and at the memory: a program may take 100 MB in a second."""
 
+SIGN_WITHIN_S = 0.3
+"""Who has called and waits begins to speak by and by: a later sign that it listens would sound over them."""
+
 MUTED = "The microphone is off."
 HEARD_AGAIN = "The microphone is on again."
 
@@ -379,7 +382,7 @@ class Daemon:
         is_sign_due = self._turns.waking.is_sign_due(now_s)
         if all(turn.ended for turn in turns):  # nobody speaks, whom an earcon would disturb
             if is_sign_due:
-                self._announcer.listens()
+                self.broker.notify("tts", PlayEarcon("listening", now_s + SIGN_WITHIN_S))
             for turn in turns:
                 if turn.is_meant and not turn.sounding:
                     self._announcer.silence(turn.number, now_s - turn.ended_s)

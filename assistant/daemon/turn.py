@@ -29,9 +29,10 @@ class Turn:
 
     `is_read` is one whose beginning is being read while the person speaks on, `torn` a question of which a
     vad worker that died may have taken a part along.  `step` is what is done with what was said.  `is_meant`
-    is one that is meant for the assistant, as far as is known yet, and `is_call` one that only calls it.
-    `spoken_over` is what the assistant was saying when it began, or had just said, where that is listened
-    through; `is_over_answer` whether it went on.
+    is one that is meant for the assistant, as far as is known yet, `was_meant` what was known of that when it
+    began, `is_named` one that names it, `is_call` one that does nothing else, and `is_behind_word` one that
+    follows a wake word.  `spoken_over` is what the assistant was saying when it began, or had just said, where
+    that is listened through; `is_over_answer` whether it went on.
     """
 
     number: int
@@ -60,7 +61,10 @@ class Turn:
     mute: bool = False
     torn: bool = False
     is_meant: bool = True
+    was_meant: bool = True
+    is_named: bool = False
     is_call: bool = False
+    is_behind_word: bool = False
     spoken_over: str = ""
     is_over_answer: bool = False
     sounding: bool = False

@@ -18,6 +18,7 @@ from assistant.config import Config
 from assistant.daemon.answers import NOT_HEARD, Answers
 from assistant.daemon.history import ROOM
 from assistant.daemon.turn import Action, CancelWork, Enqueue, Kind, Notify, Publish, Tell, Turn
+from assistant.daemon.waking import Waking
 from assistant.errors import AnswerError, QueueFull
 from assistant.messages import (
     AnyMessage,
@@ -81,6 +82,7 @@ class Turns(Answers):
         self._heard_again_s: float | None = float("-inf")  # since when, after the last death of a vad worker
         self._settled = 0
         self._told_vad = NextTurn(0)
+        self._wake = config.wake
 
     def is_waited_for(self, message: AnyMessage) -> bool:
         """Whether somebody waits for what comes of `message`: no early work, and meant for the assistant."""
@@ -98,6 +100,8 @@ class Turns(Answers):
     def stage_joined(self, stage: Stage) -> list[Action]:
         """A worker of the stage is connected."""
         if stage == "vad":
+            self._told_awake_s = Waking(self._wake).awake_until_s  # a new worker knows no more than that
+            self._tell_vad_awake()
             self._tell_vad_next()
             for turn in self._line:
                 if turn.sounding:
@@ -203,8 +207,9 @@ class Turns(Answers):
         return self._drain()
 
     def muted(self, now_s: float) -> list[Action]:
-        """Nothing more is heard: what somebody is just saying is void, too."""
+        """Nothing more is heard: what somebody is just saying is void, and who called, too."""
         self._now_s = now_s
+        self.waking.forget()
         if self._open is not None:
             self._finish(self._open, "cancelled")
             self._orphan_ends_s = None
@@ -298,7 +303,8 @@ class Turns(Answers):
             return
         turn = Turn(message.turn, Kind.SPEECH, ROOM, began_s=message.at_s, ended=False)
         turn.torn = self._heard_again_s is None or self._now_s - self._heard_again_s < TORN_WITHIN_S
-        self.waking.began(turn, message.at_s)
+        if self.waking.began(turn, message.at_s):
+            self._do(Notify("tts", message))
         self._note_answer(turn)
         self._turns[turn.number] = turn
         self._line.append(turn)
@@ -332,6 +338,7 @@ class Turns(Answers):
         if revision > turn.revision:
             self._do(CancelWork(turn.number, revision - 1))
             turn.forget_answer()
+            self.waking.unsaid(turn)
             turn.revision = revision
 
     def _turn_ended(self, turn: Turn, message: TurnEnded) -> None:
@@ -361,10 +368,18 @@ class Turns(Answers):
             self._finish(turn, "nothing")
 
     def _called(self, message: Woken) -> None:
-        """Behind a wake word everything begins anew, in the middle of speech, too."""
+        """Who calls wants something else than is being answered, or thought about.
+
+        Behind a wake word everything begins anew, in the middle of speech, too.
+        """
         if message.by == "word" and self._open is not None:
             self._finish(self._open, "nothing")
-        self.waking.called(message.at_s)
+            self._orphan_ends_s = None
+            self._tell_vad_next()
+        unwanted = [turn for turn in self._line if turn.ended and (turn.kind is Kind.SPEECH or turn.sounding)]
+        for turn in reversed(unwanted):  # so that none gets the floor that is to go, too
+            self._finish(turn, "cancelled" if turn.is_meant else "nothing")
+        self.waking.called(message)
         self._do(Publish(message))
 
     def _interrupted(self, turn: Turn, _message: Interrupted) -> None:

@@ -25,6 +25,12 @@ class WakeWord:
         self._model = MicroWakeWord.from_builtin(Model(word))
         self._again_in = 0
 
+    def forget(self) -> None:
+        """What was heard is void, half a word, too: the sound that comes does not join on to it."""
+        self._features = MicroWakeWordFeatures()
+        self._model.reset()
+        self._again_in = 0
+
     def hears(self, frame: bytes) -> bool:
         """Whether the word has just ended, 20 ms of sound later; once for each time that it is said."""
         is_first = self._again_in == 0

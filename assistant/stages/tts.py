@@ -26,6 +26,7 @@ from assistant.messages import (
     Sentence,
     SoundReady,
     Speech,
+    SpeechStarted,
     Spoken,
     TurnEnded,
     Volume,
@@ -67,6 +68,8 @@ class TtsStage:
         tap = Tap(link.post) if config.audio.barge_in != "off" else None
         self._player = Player(config.audio.speaker, self._engine.rate_hz, tap=tap)
         self._earcons = {name: earcon(name, self._engine.rate_hz) for name in NOTES if config.sounds.earcons}
+        self._sign: PlayedEarcon | None = None
+        """The last sign that the assistant listens: nobody needs it who speaks."""
         link.on_notice(self._on_notice)  # from now on, and what has come meanwhile
 
     def handle(self, delivery: Delivery) -> Iterator[AnyMessage]:
@@ -139,7 +142,13 @@ class TtsStage:
             self._player.look()
         elif isinstance(message, PlayEarcon) and message.name in self._earcons:
             pcm = self._earcons[message.name]
-            self._player.play(PlayedEarcon(self._link, message.name, pcm, lambda: self._volume.earcons))
+            clip = PlayedEarcon(self._link, message, pcm, lambda: self._volume.earcons)
+            if message.name == "listening":
+                self._sign = clip
+            self._player.play(clip)
+        elif isinstance(message, SpeechStarted) and self._sign is not None:
+            self._sign.is_wanted = False
+            self._player.look()
         elif isinstance(message, Volume):
             self._volume = message
 
@@ -205,15 +214,26 @@ class PlayedEarcon:
 
     answer = None
 
-    def __init__(self, link: Link, name: Earcon, pcm: Int16, volume: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        asked: PlayEarcon,
+        pcm: Int16,
+        volume: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.sound = whole(pcm)
         self.volume = volume
-        self.waits = name in WORTH_WAITING
+        self.waits = asked.name in WORTH_WAITING
+        self.is_wanted = True
         self._link = link
-        self._name = name
+        self._name = asked.name
+        self._until_s = asked.until_s
+        self._clock = clock
 
     def verdict(self) -> Verdict:
-        return Verdict.PLAY
+        is_late = not self.sound.is_begun and self._clock() > self._until_s
+        return Verdict.PLAY if self.is_wanted and not is_late else Verdict.DROP
 
     def started(self, at_s: float) -> None:
         self._link.post(EarconStarted(at_s, duration_ms(self._name)))

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from assistant.audio import endpointing
 from assistant.audio.barge_in import WINDOWS
 from assistant.audio.card_link import is_card
-from assistant.audio.formats import FRAME_SAMPLES, RATE_HZ
+from assistant.audio.formats import FRAME_MS, FRAME_SAMPLES, RATE_HZ
 from assistant.audio.level import LevelMeter
 from assistant.audio.microphone import Microphone, open_microphone
 from assistant.engines.voice import SILENT, Decision, VoiceDetector
 from assistant.errors import AudioError
 from assistant.messages import (
     AnyMessage,
+    Awake,
     EarconStarted,
     Hangover,
     Interrupted,
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 SILENCE = bytes(2 * FRAME_SAMPLES)
 ECHO_FRAMES = 15
 """Frames (300 ms) that a room goes on sounding after the assistant has fallen silent."""
+
+EARCON_ECHO_MS = 160
+"""The same after an earcon, whose notes fade out: with its 140 ms as long as the usual pre-roll."""
 
 MOST_UNFINISHED = 4
 """Turns that may wait for their answers before a recording is read on: a pipe gives hours in a second."""
@@ -84,7 +88,9 @@ class VadStage:
         self._voice_interrupts = config.audio.barge_in == "voice"
         self._waker = Waker(config.wake, spotter(config.wake))
         self._button, self._button_fault = presses(config.wake)
+        self._is_pressed = False
         self._muted = False
+        self._speaking = 0  # the turn whose answer is in the air
         self._audio = config.audio
         self._microphone = self._open(LOOK_FOR_S)
         self._level = LevelMeter()
@@ -95,8 +101,9 @@ class VadStage:
         self._next: NextTurn | None = None
         self._turn = NextTurn(0)
         self._is_open = False  # whether that turn has begun and not ended
-        self._speaking = 0  # the turn whose answer is in the air
+        self._began_s = 0.0  # and when it began
         self._interrupted = 0  # the last one that a person broke in on
+        self._voiced_s: deque[float] = deque(maxlen=endpointing.ONSET_WINDOW)  # of the last voiced frames
         self._earcon_s = (0.0, 0.0)  # from when until when the last earcon sounds
         self._deaf_frames = 0
         self._unfinished: set[int] = set()
@@ -116,6 +123,7 @@ class VadStage:
                 yield from self._recover(error)
                 continue
             self._link.look()
+            yield from self._look_at_button()
             if frame is None or (frame and self._microphone.position <= settled):
                 continue
             if not frame:
@@ -162,13 +170,30 @@ class VadStage:
                     systemd.status(said)
             look_again = True
             systemd.alive()  # to wait is its work now
-            self._link.receive(RETRY_EVERY_S)
+            self._wait_unheard(RETRY_EVERY_S)
 
     def _await_frame(self, microphone: Microphone) -> None:
         """A device that opens and gives nothing hears nothing.  Raises `AudioError` if that lasts."""
         while not microphone.can_wait and microphone.read(timeout_s=0.5) is None:
             systemd.alive()
-            self._link.receive(0)
+            self._wait_unheard(0.0)
+
+    def _wait_unheard(self, seconds: float) -> None:
+        """There is no microphone: a button that is held mutes, a short press ends the answer."""
+        self._link.receive(seconds)
+        for message in self._look_at_button():
+            self._link.post(message)
+        if self._is_pressed and self._speaking:
+            self._link.post(Interrupted(self._speaking, time.monotonic()))
+        self._is_pressed = False
+
+    def _look_at_button(self) -> Iterator[AnyMessage]:
+        """What was done with the button; a short press goes with the next frame."""
+        while self._button is not None and (press := self._button.take()) is not None:
+            if press == "long":
+                yield SetMute()
+            else:
+                self._is_pressed = True
 
     def _hear(self, frame: bytes) -> Iterator[AnyMessage]:
         systemd.alive()
@@ -178,9 +203,7 @@ class VadStage:
         level = self._level.feed(frame, position, at_s, gain_db, not is_deaf)
         if level is not None:
             self._link.post(level)  # of the room as it is, whether it is listened to or not
-        press = self._button.take() if self._button is not None else None
-        if press == "long":
-            yield SetMute()
+        is_pressed, self._is_pressed = self._is_pressed, False
         if self._muted:
             yield from self._hear_nothing()
             return
@@ -189,8 +212,12 @@ class VadStage:
             frame = SILENCE
         else:
             frame, decision = self._tell_apart(frame, position, at_s)
+        if decision.voiced:
+            self._voiced_s.append(at_s)
+        if self._is_earcon(at_s):
+            decision = SILENT
         heard = Heard(frame, decision.voiced, position, at_s, decision.faint)
-        called, wanted = self._waker.hear(heard, pressed=press == "short")
+        called, wanted = self._waker.hear(heard, is_pressed, self._is_open)
         if called is not None:
             yield from self._call(Woken(called, at_s))
         if wanted[:1] != [heard]:  # it sleeps, or begins behind the wake word
@@ -260,15 +287,28 @@ class VadStage:
 
     def _is_deaf(self) -> bool:
         """Half duplex: what comes while the assistant speaks is most of all its own voice."""
-        since_s, until_s = self._earcon_s
-        sounds = self._speaking or since_s <= self._microphone.captured_at_s < until_s
-        if self._half_duplex and sounds:
+        if self._half_duplex and self._speaking:
             self._deaf_frames = ECHO_FRAMES
             return True
         if not self._deaf_frames:
             return False
         self._deaf_frames -= 1
         return True
+
+    def _earcon_sounds(self, earcon: EarconStarted) -> None:
+        """Half duplex takes it for nobody, but who has begun to speak before it is heard on."""
+        window_s = endpointing.ONSET_WINDOW * FRAME_MS / 1000
+        begins = any(earcon.at_s - window_s <= at_s < earcon.at_s for at_s in self._voiced_s)
+        if self._half_duplex and not begins and not (self._is_open and self._began_s < earcon.at_s):
+            self._earcon_s = (earcon.at_s, earcon.at_s + earcon.duration_ms / 1000)
+
+    def _is_earcon(self, at_s: float) -> bool:
+        """Whether an earcon is in the room: no speech begins with it, but its sound is kept.
+
+        Who begins to speak just then, or was quicker than the echo, finds the first word in the pre-roll.
+        """
+        since_s, until_s = self._earcon_s
+        return not self._is_open and since_s <= at_s < until_s + EARCON_ECHO_MS / 1000
 
     def _messages(self, events: list[endpointing.Event]) -> Iterator[AnyMessage]:
         for event in events:
@@ -279,9 +319,8 @@ class VadStage:
                     self._endpointer.speculate(self._turn.speculate, self._turn.look_every_ms)
                     self._next = None
                     self._unfinished.add(self._turn.turn)
-                    self._waker.gate.began(self._turn.turn)
-                    self._is_open = True
-                    yield SpeechStarted(self._turn.turn, self._arrived_s(sample))
+                    self._is_open, self._began_s = True, self._arrived_s(sample)
+                    yield SpeechStarted(self._turn.turn, self._began_s)
                 case endpointing.Paused():
                     yield Utterance(
                         turn,
@@ -328,11 +367,6 @@ class VadStage:
     def _settle(self) -> None:
         self._microphone.settled(self._origin + self._endpointer.settled)
 
-    @property
-    def _now_s(self) -> float:
-        """The microphone's time."""
-        return self._microphone.position / RATE_HZ
-
     def _await_next(self) -> NextTurn:
         while self._next is None:
             self._link.receive(0.05)
@@ -341,8 +375,8 @@ class VadStage:
     def _on_notice(self, message: AnyMessage) -> None:
         if isinstance(message, NextTurn):
             self._next = message
-            if message.revision:  # the question at hand, of which an earlier worker heard the beginning
-                self._waker.gate.called(self._now_s)
+        elif isinstance(message, Awake):
+            self._waker.awake_until_s = message.until_s
         elif isinstance(message, Muted):
             self._muted = message.muted
         elif isinstance(message, Hangover):
@@ -354,10 +388,9 @@ class VadStage:
             if self._own_voice is not None:
                 self._own_voice.played(message.pcm, message.at_s)
         elif isinstance(message, EarconStarted):
-            self._earcon_s = (message.at_s, message.at_s + message.duration_ms / 1000)
+            self._earcon_sounds(message)
         elif isinstance(message, TurnFinished):
             self._unfinished.discard(message.turn)
-            self._waker.gate.finished(message.turn, message.outcome, self._now_s, message.asks)
             if message.turn == self._speaking:
                 self._speaking = 0
 

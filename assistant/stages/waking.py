@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import Literal, NamedTuple, Protocol
 
-from assistant.audio.formats import FRAME_MS, FRAME_SAMPLES, RATE_HZ
-from assistant.audio.waking import Gate, end_of_word
+from assistant.audio.endpointing import ONSET_WINDOW
+from assistant.audio.formats import FRAME_MS, FRAME_SAMPLES
+from assistant.audio.waking import end_of_word
 from assistant.config import Wake
 from assistant.errors import ButtonError
 
@@ -21,6 +23,10 @@ vowel does a transcript less harm than a lost first word, in which a T is as qui
 
 BEFORE_PRESS_FRAMES = 15
 """People begin to speak (300 ms) before they have let go of a button."""
+
+
+HEARD_OUT_S = 1.0
+"""Who has just called is listened to for so long without the daemon's word for it, which is on its way."""
 
 
 class Heard(NamedTuple):
@@ -43,6 +49,8 @@ class Spotter(Protocol):
 
     def hears(self, frame: bytes) -> bool: ...
 
+    def forget(self) -> None: ...
+
 
 class Presses(Protocol):
     """What `engines.button.Button` is."""
@@ -51,26 +59,31 @@ class Presses(Protocol):
 
 
 class Waker:
-    """Awake or asleep.  Time is the microphone's: `position` / `RATE_HZ`, as a recording may come faster."""
+    """Awake as long as the daemon says (`awake_until_s`), and at once when somebody calls.
+
+    Times are when sound was captured, so that sound that waited is judged as it would have been then.
+    """
 
     def __init__(self, wake: Wake, word: Spotter | None) -> None:
-        self.gate = Gate(wake.mode in ("open", "phrase"), wake.follow_up_s)
+        self.awake_until_s = inf if wake.mode in ("open", "phrase") else -inf
         self._word = word
+        self._called_s = -inf
+        self._onset_frames = 0  # for which a first voiced frame may yet turn out to be speech
         self._kept: deque[Heard] = deque(maxlen=KEPT_FRAMES)
 
-    def hear(self, heard: Heard, pressed: bool) -> tuple[Call | None, list[Heard]]:
+    def hear(self, heard: Heard, pressed: bool, speaks: bool) -> tuple[Call | None, list[Heard]]:
         """The next frame: who called with it, and what is to be listened to now, of earlier frames, too.
 
-        More than this frame is given to who slept, and behind a wake word: there everything begins anew.
+        Who `speaks` already is heard out.  More than this frame is given to who slept, and behind a wake
+        word: there everything begins anew.
         """
-        now_s = heard.position / RATE_HZ
         self._kept.append(heard)
-        was_open = self.gate.is_open(now_s)
+        was_open = self._listens(heard) or speaks
         called: Call | None = "button" if pressed else None
         if self._word is not None and self._word.hears(heard.frame):
             called = "word"
         if called:
-            self.gate.called(now_s)
+            self._called_s = heard.at_s
         if called == "word" or (called and not was_open):
             return called, list(self._kept)[self._begin(called) :]
         return called, [heard] if was_open else []
@@ -80,9 +93,22 @@ class Waker:
         return self._kept[0].position - FRAME_SAMPLES if self._kept else 0
 
     def forget(self) -> None:
-        """What was heard is not to be listened to any more, and who called has to call again."""
-        self._kept.clear()
-        self.gate.close()
+        """What was heard is not to be listened to any more, nor does what comes join on to it."""
+        self._called_s = -inf
+        self._onset_frames = 0
+        if self._kept:
+            self._kept.clear()
+            if self._word is not None:
+                self._word.forget()
+
+    def _listens(self, heard: Heard) -> bool:
+        """Whether it is awake, or may be in the first word of somebody who began while it was."""
+        if heard.at_s < max(self.awake_until_s, self._called_s + HEARD_OUT_S):
+            self._onset_frames = ONSET_WINDOW - 1 if heard.voiced else max(0, self._onset_frames - 1)
+            return True
+        is_onset = self._onset_frames > 0
+        self._onset_frames = max(0, self._onset_frames - 1)
+        return is_onset
 
     def _begin(self, called: Call) -> int:
         """With which of the kept frames a question may begin."""

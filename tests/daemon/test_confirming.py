@@ -179,7 +179,7 @@ def test_silence_makes_it_forgotten(room: Room) -> None:
     assert room.work(Question) == [Question(2, 0, "Yes.")]
 
 
-def test_an_announcement_makes_it_forgotten(room: Room) -> None:
+def test_an_announcement_in_between_settles_nothing(room: Room) -> None:
     is_asked_back(room)
     _, actions = room.turns.announce("I am too hot.", room.now_s)
     room.note(actions)
@@ -187,7 +187,7 @@ def test_an_announcement_makes_it_forgotten(room: Room) -> None:
     says(room, 2, "Yes.")
     room.answers("Yes what?", turn=2)
     room.is_heard(0, turn=2)
-    assert room.history() == (Exchange("Yes.", "Yes what?"),)
+    assert room.history() == (Exchange("What is the capital of Poland?", "Yes what?"),)
 
 
 def test_what_could_not_be_asked_is_not_waited_for(room: Room) -> None:

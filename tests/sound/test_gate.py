@@ -15,6 +15,7 @@ FOLLOW_UP_S = 6.0
 
 def test_nobody_is_heard_before_calling() -> None:
     assert not Gate(False, FOLLOW_UP_S).is_open(0.0)
+    assert not Gate(False, FOLLOW_UP_S).began(1, 0.0)
     assert Gate(True, FOLLOW_UP_S).is_open(0.0), "where nobody need call"
 
 
@@ -32,7 +33,7 @@ def test_a_call_is_heard_out_for_a_while() -> None:
 def test_an_answer_may_be_followed_by_a_question(outcome: Outcome, stays_open_s: float) -> None:
     gate = Gate(False, FOLLOW_UP_S)
     gate.called(10.0)
-    gate.began(1)
+    gate.began(1, 11.0)
     assert gate.is_open(500.0), "while it is spoken, thought about or answered, however long that takes"
     gate.finished(1, outcome, 500.0)
     assert gate.is_open(500.0 + stays_open_s - 0.1) is (stays_open_s > 0)
@@ -42,7 +43,7 @@ def test_an_answer_may_be_followed_by_a_question(outcome: Outcome, stays_open_s:
 def test_a_noise_does_not_use_the_call_up() -> None:
     gate = Gate(False, FOLLOW_UP_S)
     gate.called(10.0)
-    gate.began(1)
+    gate.began(1, 11.0)
     gate.finished(1, "nothing", 11.0)
     assert gate.is_open(10.0 + LISTEN_S - 0.1)
     assert not gate.is_open(10.0 + LISTEN_S)
@@ -51,7 +52,7 @@ def test_a_noise_does_not_use_the_call_up() -> None:
 def test_without_a_follow_up_each_question_is_called_for() -> None:
     gate = Gate(False, 0.0)
     gate.called(10.0)
-    gate.began(1)
+    gate.began(1, 11.0)
     gate.finished(1, "answered", 12.0)
     assert not gate.is_open(12.0), "what is left of the call has been used"
 
@@ -59,27 +60,81 @@ def test_without_a_follow_up_each_question_is_called_for() -> None:
 def test_who_is_asked_back_may_answer_even_where_nothing_else_may_follow() -> None:
     gate = Gate(False, 0.0)
     gate.called(10.0)
-    gate.began(1)
+    gate.began(1, 11.0)
     gate.finished(1, "answered", 20.0, asks=True)
     assert gate.is_open(20.0 + LISTEN_S - 0.1)
     assert not gate.is_open(20.0 + LISTEN_S)
 
 
-def test_a_television_is_answered_a_few_times_and_a_call_counts_anew() -> None:
+def test_a_call_during_an_answer_is_not_used_up_by_the_end_of_that() -> None:
+    """Somebody called again before the answer was over: that call counts, whatever may follow answers."""
+    gate = Gate(False, 0.0)
+    gate.called(10.0)
+    gate.began(1, 11.0)
+    gate.called(20.0)
+    gate.finished(1, "answered", 21.0)
+    assert gate.is_open(20.0 + LISTEN_S - 0.1)
+    assert not gate.is_open(20.0 + LISTEN_S)
+    gate.began(2, 22.0)
+    gate.finished(2, "answered", 23.0)
+    assert not gate.is_open(23.0), "it has been used"
+
+
+def test_a_call_counts_though_the_question_began_before_it_was_noticed() -> None:
+    gate = Gate(False, 0.0)
+    gate.called(10.0)
+    assert gate.began(1, 9.9)
+    gate.finished(1, "answered", 12.0)
+    assert not gate.is_open(12.0)
+
+
+@pytest.mark.parametrize("asks", [False, True])
+@pytest.mark.parametrize("answered_before_the_next", [True, False])
+def test_a_television_is_answered_a_few_times_and_a_call_counts_anew(
+    asks: bool, answered_before_the_next: bool
+) -> None:
+    """Also one that talks on while it is answered, and one that is asked back."""
     gate = Gate(False, FOLLOW_UP_S)
     now_s, questions = 10.0, 0
     gate.called(now_s)
-    while gate.is_open(now_s):
+    waiting: list[int] = []
+    while gate.began(questions + 1, now_s):
         questions += 1
         assert questions < 100
-        gate.began(questions)
+        waiting.append(questions)
         now_s += 3.0
-        gate.finished(questions, "answered", now_s)
+        while len(waiting) > (not answered_before_the_next):
+            gate.finished(waiting.pop(0), "answered", now_s, asks)
     assert questions == MOST_FOLLOW_UPS + 1
+    for turn in waiting:
+        gate.finished(turn, "answered", now_s, asks)
+    assert gate.until_s < now_s
     gate.called(now_s)
-    gate.began(1000)
+    assert gate.began(1000, now_s)
     gate.finished(1000, "answered", now_s)
     assert gate.is_open(now_s)
+
+
+def test_noises_are_not_counted() -> None:
+    gate = Gate(False, FOLLOW_UP_S)
+    gate.called(10.0)
+    for turn in range(20):
+        assert gate.began(turn, 11.0)
+        gate.finished(turn, "nothing", 12.0)
+
+
+def test_who_names_it_needs_no_call_and_counts_as_one() -> None:
+    gate = Gate(False, FOLLOW_UP_S)
+    now_s = 10.0
+    for turn in range(50):
+        gate.named(turn)
+        assert gate.until_s > now_s + 1000
+        now_s += 3.0
+        gate.finished(turn, "answered", now_s, named=True)
+        assert gate.is_open(now_s)
+    gate.named(50)
+    gate.forget(50)
+    assert gate.until_s < now_s + 1000, "it had been misread"
 
 
 def test_the_end_of_a_turn_that_was_none_of_its_own_is_nothing_to_it() -> None:
@@ -91,31 +146,39 @@ def test_the_end_of_a_turn_that_was_none_of_its_own_is_nothing_to_it() -> None:
 FACTS = st.lists(
     st.tuples(
         st.floats(0, 20),
-        st.sampled_from(["called", "began", "answered", "failed", "nothing", "cancelled"]),
+        st.sampled_from(["called", "began", "answered", "asks", "failed", "nothing", "cancelled"]),
         st.integers(1, 3),
     ),
-    max_size=40,
+    max_size=60,
 )
 
 
-@given(FACTS)
-def test_left_alone_it_closes_and_never_opens_by_itself(facts: list[tuple[float, str, int]]) -> None:
-    gate, now_s = Gate(False, FOLLOW_UP_S), 0.0
-    turns: set[int] = set()
-    for pause_s, fact, turn in facts:
+@given(FACTS, st.sampled_from([0.0, FOLLOW_UP_S]))
+def test_left_alone_it_closes_and_nothing_but_calls_keeps_it_open(
+    facts: list[tuple[float, str, int]], follow_up_s: float
+) -> None:
+    """Turns overlap as they like, and only a few of them are answered without a new call."""
+    gate, now_s, number = Gate(False, follow_up_s), 0.0, 0
+    turns: list[int] = []
+    answered = 0
+    for pause_s, fact, which in facts:
         was_open = gate.is_open(now_s)
         now_s += pause_s
         assert was_open or not gate.is_open(now_s)
         if fact == "called":
             gate.called(now_s)
+            answered = 0
             assert gate.is_open(now_s)
         elif fact == "began":
-            gate.began(turn)
-            turns.add(turn)
-        else:
-            gate.finished(turn, fact, now_s)  # type: ignore[arg-type] # one of the outcomes
-            turns.discard(turn)
-        assert gate.is_open(now_s) or not turns
+            number += 1
+            if gate.began(number, now_s):
+                turns.append(number)
+        elif turns:
+            outcome = "answered" if fact == "asks" else fact
+            gate.finished(turns.pop(which % len(turns)), outcome, now_s, fact == "asks")  # type: ignore[arg-type] # one of the outcomes
+            answered += outcome == "answered"
+        assert gate.until_s > now_s + 1000 or not turns, "it is heard out"
+        assert len(turns) + answered <= 2 * (MOST_FOLLOW_UPS + 1) + 1
     for turn in turns:
         gate.finished(turn, "answered", now_s)
     assert not gate.is_open(now_s + max(LISTEN_S, FOLLOW_UP_S))

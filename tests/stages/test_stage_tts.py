@@ -15,7 +15,7 @@ import soundfile
 from stage_hub import CONFIG, PATIENCE_S, Int16, SocketDaemon, posted, silence, until
 
 from assistant.audio.card import SoundCard
-from assistant.audio.clip import AUDIBLE, Sound, without_silent_start
+from assistant.audio.clip import AUDIBLE, Sound, Verdict, without_silent_start
 from assistant.audio.earcons import duration_ms, earcon
 from assistant.audio.formats import RATE_HZ
 from assistant.audio.resampling import Resampler
@@ -36,12 +36,13 @@ from assistant.messages import (
     Sentence,
     SoundReady,
     Speech,
+    SpeechStarted,
     Spoken,
     TurnEnded,
     Volume,
     Worked,
 )
-from assistant.stages.tts import TtsStage
+from assistant.stages.tts import PlayedEarcon, TtsStage
 
 VOICE = Path(CONFIG.tts.model)
 VOICE_HZ = 22_050
@@ -628,3 +629,46 @@ def test_nobody_is_told_where_nobody_wants_to_know(open_studio: Open) -> None:
     studio.end_turn(1)
     studio.until_all_is_done()
     assert not posted(studio.daemon, Played)
+
+
+# ---------------------------------------------------------------- signs
+
+
+def test_a_sign_that_comes_too_late_is_not_heard(open_studio: Open) -> None:
+    studio = open_studio()
+    studio.daemon.notify("tts", PlayEarcon("listening", time.monotonic() - 0.01))
+    studio.beep("ready")
+    until(lambda: bool(posted(studio.daemon, EarconStarted)))
+    (started,) = posted(studio.daemon, EarconStarted)
+    assert started.duration_ms == duration_ms("ready")
+
+
+def test_a_sign_is_late_once_the_speaker_is_open_not_when_it_has_begun() -> None:
+    now_s = [10.0]
+    sign = PlayedEarcon(
+        None,  # type: ignore[arg-type] # nobody is told
+        PlayEarcon("listening", 10.3),
+        np.ones(100, np.int16),
+        lambda: 1.0,
+        clock=lambda: now_s[0],
+    )
+    assert sign.verdict() is Verdict.PLAY
+    now_s[0] = 10.4
+    assert sign.verdict() is Verdict.DROP
+    now_s[0] = 10.2
+    sign.sound.take(0.0)
+    now_s[0] = 10.4
+    assert sign.verdict() is Verdict.PLAY, "it is not cut off"
+
+
+def test_a_sign_falls_silent_when_somebody_speaks(open_studio: Open) -> None:
+    studio = open_studio()
+    studio.daemon.notify("tts", PlayEarcon("listening"))
+    studio.daemon.notify("tts", SpeechStarted(2, 0.0))
+    studio.beep("ready")
+    until(lambda: any(m.duration_ms == duration_ms("ready") for m in posted(studio.daemon, EarconStarted)))
+    until_s = time.monotonic() + 0.3
+    until(lambda: time.monotonic() > until_s)
+    sound, _ = studio.recorded()
+    both = sum(np.count_nonzero(earcon(name, VOICE_HZ)) for name in ("listening", "ready"))
+    assert np.count_nonzero(sound) < both - 0.05 * VOICE_HZ

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from math import inf
 from pathlib import Path
 
 import gpiozero
@@ -12,15 +13,17 @@ import numpy as np
 import pytest
 from gpiozero.pins.mock import MockFactory
 from stage_hub import CONFIG, Int16, posted, recording, until
-from test_stage_vad import Listening, Recording, place_of
+from test_stage_vad import EPOCH_S, Listening, Recording, place_of
 
 from assistant.audio.formats import FRAME_SAMPLES, RATE_HZ
-from assistant.audio.waking import LISTEN_S
+from assistant.audio.waking import LISTEN_S, Gate
 from assistant.config import Audio, Config, Wake
 from assistant.engines.whisper import WhisperEngine
 from assistant.errors import AudioError, ButtonError
 from assistant.messages import (
     AnyMessage,
+    Awake,
+    EarconStarted,
     Interrupted,
     MicrophoneEnded,
     MicrophoneLevel,
@@ -43,17 +46,50 @@ WORD = Wake(mode="word", follow_up_s=4)
 PIN = 17
 FIRST = NextTurn(1)
 
-Furnish = Callable[..., Listening]
+
+class Called(Listening):
+    """A stage whose daemon keeps the gate, as the real one does."""
+
+    def __init__(self, config: Config) -> None:
+        self.gate = Gate(config.wake.mode in ("open", "phrase"), config.wake.follow_up_s)
+        super().__init__(config)
+
+    def _number(self, message: AnyMessage) -> None:
+        super()._number(message)
+        if isinstance(message, Woken):
+            self.gate.called(message.at_s)
+        elif isinstance(message, SpeechStarted):
+            assert self.gate.began(message.turn, message.at_s), "it hears what is meant for it, and only that"
+        elif isinstance(message, SpeechDropped):
+            self.gate.finished(message.turn, "nothing", 0.0)
+        else:
+            return
+        self.tell(Awake(self.gate.until_s))
+
+    def finishes(self, turn: int, asks: bool = False) -> None:
+        """The answer has been heard."""
+        self.gate.finished(turn, "answered", self.stage._microphone.captured_at_s, asks)
+        self.tell(TurnFinished(turn, 0.0, "answered"))
+        self.tell(Awake(self.gate.until_s))
+
+    def mutes(self, muted: bool) -> None:
+        self.tell(Muted(muted))
+        if muted:
+            self.gate.close()
+            self.tell(Awake(self.gate.until_s))
+
+
+Furnish = Callable[..., Called]
 
 
 @pytest.fixture
 def room(monkeypatch: pytest.MonkeyPatch) -> Furnish:
     """`room(microphone, wake)`: a stage that hears that microphone and is woken so."""
 
-    def furnish(microphone: Recording, wake: Wake, half_duplex: bool = False) -> Listening:
+    def furnish(microphone: Recording, wake: Wake, half_duplex: bool = False) -> Called:
         monkeypatch.setattr(vad, "open_microphone", lambda *_: microphone)
         name = "auto" if half_duplex else "card:recording"
-        return Listening(Config(audio=Audio(microphone=name), wake=wake))
+        return Called(Config(audio=Audio(microphone=name), wake=wake))
 
     return furnish
 
@@ -160,8 +196,7 @@ def test_after_an_answer_a_question_needs_no_call_for_a_while(
     first = joined(1.0, call(), 0.2, recording("q00.wav"), 9.0)
     microphone = Recording(joined(first, gap_s, recording("q04.wav"), 1.2))
     listening = room(microphone, WORD)
-    answered = TurnFinished(1, 0.0, "answered")
-    microphone.at[len(first) // FRAME_SAMPLES] = lambda: listening.tell(answered)
+    microphone.at[len(first) // FRAME_SAMPLES] = lambda: listening.finishes(1)
     messages = listening.hear_all(FIRST)
     assert kinds(messages).count("Woken") == 1
     assert kinds(messages).count("TurnEnded") == turns
@@ -171,7 +206,7 @@ def test_without_a_follow_up_every_question_needs_a_call(room: Furnish) -> None:
     first = joined(1.0, call(), 0.2, recording("q00.wav"), 1.0)
     microphone = Recording(joined(first, 0.5, recording("q04.wav"), 1.2, call(), 0.2, spoken("q12.wav"), 1.2))
     listening = room(microphone, Wake(mode="word", follow_up_s=0))
-    microphone.at[len(first) // FRAME_SAMPLES] = lambda: listening.tell(TurnFinished(1, 0.0, "answered"))
+    microphone.at[len(first) // FRAME_SAMPLES] = lambda: listening.finishes(1)
     messages = listening.hear_all(FIRST)
     assert kinds(messages).count("Woken") == kinds(messages).count("TurnEnded") == 2
 
@@ -191,11 +226,44 @@ def test_who_calls_again_without_need_is_understood_as_well(
     assert heard.text == "What is the capital of Germany?"
 
 
-def test_a_successor_goes_on_with_the_question_at_hand(room: Furnish) -> None:
-    """It does not hear the wake word again, and need not."""
-    messages = room(Recording(joined(0.5, recording("q00.wav"), 1.2)), WORD).hear_all(NextTurn(4, revision=2))
-    assert kinds(messages)[0] == "SpeechStarted"
-    assert {m.turn for m in messages if isinstance(m, TurnEnded)} == {4}
+@pytest.mark.parametrize("until_s", [inf, EPOCH_S + 1.0, -inf])
+def test_a_successor_is_as_awake_as_the_daemon_says(room: Furnish, until_s: float) -> None:
+    """In the middle of a question, called, or asleep: it does not hear the wake word again, and need not."""
+    listening = room(Recording(joined(0.5, spoken("q00.wav"), 1.2, recording("q04.wav"), 1.2)), WORD)
+    listening.gate.called(until_s - LISTEN_S)
+    listening.tell(Awake(until_s))
+    messages = listening.hear_all(NextTurn(4, revision=2))
+    ended = [m.turn for m in messages if isinstance(m, TurnEnded)]
+    assert ended == ([4, 5] if until_s > EPOCH_S else [])
+
+
+@pytest.mark.parametrize("early_ms", [300, 60, 20])
+def test_who_begins_just_before_it_falls_asleep_is_heard_whole(
+    room: Furnish, ear: WhisperEngine, early_ms: int
+) -> None:
+    question = spoken("q00.wav")
+    question = question[np.flatnonzero(np.abs(question.astype(np.int32)) > 1000)[0] :]
+    listening = room(Recording(joined(2.0, question, 1.2)), WORD)
+    until_s = EPOCH_S + 2.0 + early_ms / 1000 + 0.02  # the first frame may be too quiet
+    listening.gate.called(until_s - LISTEN_S)
+    listening.tell(Awake(until_s))
+    (utterance,) = whole(listening.hear_all(FIRST))
+    heard = ear.transcribe(np.frombuffer(utterance.pcm, np.int16), utterance.voiced_ms, lambda: False)
+    assert heard.text == "What is the capital of Germany?"
+
+
+def test_an_earcon_behind_the_wake_word_costs_no_word(room: Furnish, ear: WhisperEngine) -> None:
+    """Half duplex, and the sign that it listens begins when the person does."""
+    sound = joined(2.0, call(), 1.0, spoken("q00.wav"), 1.2)
+    question_s = 3.0 + len(call()) / RATE_HZ
+    for after_s in (-0.2, -0.05, 0.0, 0.05, 0.15):
+        microphone = Recording(sound)
+        listening = room(microphone, WORD, half_duplex=True)
+        earcon = EarconStarted(EPOCH_S + question_s + after_s, 140)
+        microphone.at[round((question_s + after_s) * 50) + 1] = lambda: listening.tell(earcon)  # noqa: B023 - at once
+        (utterance,) = whole(listening.hear_all(FIRST))
+        heard = ear.transcribe(np.frombuffer(utterance.pcm, np.int16), utterance.voiced_ms, lambda: False)
+        assert heard.text == "What is the capital of Germany?"
 
 
 def test_positions_and_times_are_the_microphones(room: Furnish) -> None:
@@ -266,21 +334,62 @@ def test_where_there_are_no_pins_everything_else_works(
         room(Recording(joined(1.0)), Wake(mode="button", button_gpio=PIN))
 
 
-def test_with_another_microphone_whose_time_begins_anew_it_sleeps(room: Furnish) -> None:
-    """One that was pulled out and is back: the call was an hour ago by the old one's time."""
+@pytest.mark.parametrize(("away_s", "is_heard"), [(2.0, True), (LISTEN_S, False)])
+def test_a_call_holds_for_the_microphone_that_is_plugged_in_again(
+    room: Furnish, away_s: float, is_heard: bool
+) -> None:
+    """Its positions begin anew, the time does not."""
     sound = joined(1.0, call(), 1.0)
-    first, second = Recording(sound), Recording(joined(0.5, recording("q00.wav"), 1.2))
-    first.position = 3600 * RATE_HZ
-    first._pcm = bytes(2 * first.position) + sound.tobytes()
+    first, second = (
+        Recording(sound),
+        Recording(joined(0.5, recording("q00.wav"), 1.2), epoch_s=EPOCH_S + len(sound) / RATE_HZ + away_s),
+    )
     listening = room(first, WORD)
-    pulled_at = (first.position + len(sound)) // FRAME_SAMPLES - 10
 
     def pull() -> None:
         listening.stage._open = lambda *_, **__: second  # type: ignore[method-assign] # the device that is found
         raise AudioError("It was pulled out.")
 
-    first.at[pulled_at] = pull
-    assert kinds(listening.hear_all(FIRST)) == ["Woken", "StageState", "MicrophoneEnded"]
+    first.at[len(sound) // FRAME_SAMPLES - 10] = pull
+    found = kinds(listening.hear_all(FIRST))
+    assert found[:2] == ["Woken", "StageState"]
+    assert ("TurnEnded" in found) is is_heard
+
+
+def test_the_button_works_where_there_is_no_microphone(
+    room: Furnish,
+    pins: MockFactory,  # noqa: ARG001 - for the button
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is held mutes at once; what is pressed ends the answer, and is no call when it is heard again."""
+    first, second = Recording(joined(1.0)), Recording(joined(1.0))
+    listening = room(first, Wake(mode="button", button_gpio=PIN))
+    waiting = listening.stage._button._presses  # type: ignore[union-attr] # there is a button
+    looks = iter(["pulled", "held", "pressed", "there"])
+    posts: list[list[str]] = []
+
+    def find(*_: object) -> Recording:
+        posts.append(kinds([*posted(listening.daemon, SetMute), *posted(listening.daemon, Interrupted)]))
+        match next(looks):
+            case "held":
+                waiting.put("long")
+            case "pressed":
+                waiting.put("short")
+            case "there":
+                return second
+        raise AudioError("There is none.")
+
+    monkeypatch.setattr(vad, "open_microphone", find)
+    monkeypatch.setattr(vad, "RETRY_EVERY_S", 0.0)
+    first.at[10] = lambda: listening.tell(PlaybackStarted(6, 1.0))
+
+    def pull() -> None:
+        find()  # it raises
+
+    first.at[20] = pull
+    messages = listening.hear_all(FIRST)
+    assert posts == [[], [], ["SetMute"], ["SetMute", "Interrupted"]]
+    assert kinds(messages) == ["StageState", "MicrophoneEnded"]
 
 
 # ---------------------------------------------------------------- muted
@@ -298,9 +407,26 @@ def test_who_was_muted_has_to_be_called_again(room: Furnish) -> None:
     microphone = Recording(joined(1.0, call(), 1.0, recording("q00.wav"), 1.2))
     listening = room(microphone, WORD)
     muted_at = (RATE_HZ + len(call()) + RATE_HZ // 2) // FRAME_SAMPLES
-    microphone.at[muted_at] = lambda: listening.tell(Muted(True))
-    microphone.at[muted_at + 10] = lambda: listening.tell(Muted(False))
+    microphone.at[muted_at] = lambda: listening.mutes(True)
+    microphone.at[muted_at + 10] = lambda: listening.mutes(False)
     assert kinds(listening.hear_all(FIRST)) == ["Woken", "MicrophoneEnded"]
+
+
+def test_half_a_wake_word_before_it_was_muted_and_half_after_it_are_none(room: Furnish) -> None:
+    word = call()
+    heard: list[list[str]] = []
+    for is_muted in (False, True):
+        for part in (0.5, 0.6, 0.7, 0.8):
+            cut = int(len(word) * part) // FRAME_SAMPLES * FRAME_SAMPLES
+            pause = quiet(2.0) if is_muted else quiet(0.0)
+            microphone = Recording(joined(2.0, word[:cut], pause, word[cut:], 1.0))
+            listening = room(microphone, WORD)
+            if is_muted:
+                at = 100 + cut // FRAME_SAMPLES
+                microphone.at[at] = lambda: listening.mutes(True)  # noqa: B023 - at once
+                microphone.at[at + 100] = lambda: listening.mutes(False)  # noqa: B023 - at once
+            heard.append(kinds(listening.hear_all(FIRST)))
+    assert heard == [["Woken", "MicrophoneEnded"]] * 4 + [["MicrophoneEnded"]] * 4
 
 
 def test_what_somebody_is_saying_is_dropped_and_nothing_of_it_comes_back(room: Furnish) -> None:

@@ -57,6 +57,7 @@ SIGN_WITHIN_S = 0.3
 
 MUTED = "The microphone is off."
 HEARD_AGAIN = "The microphone is on again."
+NOT_KEPT = "but only until the next start."
 
 
 class Daemon:
@@ -353,9 +354,16 @@ class Daemon:
         if now.muted:
             self._act(self._turns.muted(self._clock()))
         self.broker.publish(now)
+        try:
+            self._mute.keep()
+        except AnswerError as error:
+            if peer.role == "client":
+                raise
+            log.error("%s", error)
+            self._announce(f"{(MUTED if now.muted else HEARD_AGAIN).rstrip('.')}, {NOT_KEPT}")
+            return
         if peer.role == "vad":  # a button shows nothing
             self._announce(MUTED if now.muted else HEARD_AGAIN)
-        self._mute.keep()
         self.broker.tell(peer.number, now)
 
     # ------------------------------------------------------------ what people hear of all this

@@ -185,6 +185,10 @@ def test_whether_it_is_installed(tmp_path: Path) -> None:
             *(True, "fault", "tts cannot work. The voice alice is missing", "assistant x"),
         ),
         (
+            Running(status=msgspec.structs.replace(status(*map(stage, STAGES)), muted=True)),
+            *(True, "warning", "muted: nothing is heard", "assistant unmute"),
+        ),
+        (
             Running(
                 status=status(stage("vad", state="gone", detail="No microphone was found; plug one in."))
             ),

@@ -158,6 +158,32 @@ def test_a_button_is_answered_aloud_and_typed_questions_are_still_answered(tmp_p
     assert isinstance(asked.message, Question)
 
 
+def test_a_button_whose_muting_cannot_be_kept_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    home = Home(tmp_path / "file" / "muted")
+    links = {stage: home.connect(stage) for stage in STAGES}
+    links["vad"].post(SetMute())
+    delivery = links["tts"].receive(0)
+    assert delivery is not None
+    assert isinstance(delivery.message, Sentence)
+    assert delivery.message.text == "The microphone is off, but only until the next start."
+    assert home.vad_knows(links["vad"])[-1] == Muted(True), "it is in force"
+    assert [r.levelname for r in caplog.records if "File exists" in r.message] == ["ERROR"]
+
+
+def test_nobody_who_mutes_hears_that_it_listens(tmp_path: Path) -> None:
+    home = Home(tmp_path / "muted", Wake(mode="word"))
+    links = {stage: home.connect(stage) for stage in STAGES}
+    home.passes(1.0)
+    links["vad"].post(Woken("word", home.now_s))
+    home.asks(SetMute(True), Muted)
+    home.passes(1.5)
+    links["tts"].receive(0)
+    assert [m.name for m in home.heard["tts"] if isinstance(m, PlayEarcon)] == ["ready"]
+
+
 def test_a_question_that_is_just_being_asked_is_void(tmp_path: Path) -> None:
     home = Home(tmp_path / "muted")
     vad = home.connect("vad")
@@ -181,8 +207,9 @@ def test_who_calls_and_waits_hears_that_it_listens(tmp_path: Path, speaks_on: bo
         links["vad"].post(SpeechStarted(1, home.now_s + 0.2))
     home.passes(1.5)
     links["tts"].receive(0)
-    earcons = [m.name for m in home.heard["tts"] if isinstance(m, PlayEarcon)]
-    assert earcons == ["ready"] + ["listening"] * (not speaks_on)
+    earcons = [m for m in home.heard["tts"] if isinstance(m, PlayEarcon)]
+    assert [m.name for m in earcons] == ["ready"] + ["listening"] * (not speaks_on)
+    assert all(m.until_s < home.now_s for m in earcons[1:]), "it is not heard late"
 
 
 def test_a_stage_that_works_but_lacks_something_hinders_nothing(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ from assistant.text.addressing import Letters, question_after, question_behind
         ("computer", "Computer.", ""),
         ("computer", "Hey, computer!", ""),
         ("computer", "Computor, what time is it?", "What time is it?"),
+        ("computer", "Computor.", ""),
+        ("computer", "computor", ""),
+        ("computer", "I have bought a computer, computer.", "I have bought a computer."),
         ("computer", "Com puter, what time is it?", "What time is it?"),
         ("hey computer", "Hey, computer: lights on", "Lights on"),
         ("my dear house", "My dear house, is it warm?", "Is it warm?"),
@@ -45,6 +48,14 @@ from assistant.text.addressing import Letters, question_after, question_behind
         ("computer", "Commuters take the train.", None),
         ("Anna", "And a dog was there.", None),
         ("Anna", "Hannah, come here.", None),
+        ("computer", "Commuter trains are late.", None),
+        ("computer", "Computed by hand.", None),
+        ("computer", "Computer's broken.", None),
+        ("computer", "Computer’s broken.", None),
+        ("computer", "We need a desk, a computer.", None),
+        ("computer", "We need chairs, commuters.", None),
+        ("marvin", "Martin is coming.", None),
+        ("jarvis", "Jar is open.", None),
         ("computer", "My computer, what a mess!", None),
         ("дом", "Домой, скорее!", None),
     ],
@@ -65,6 +76,13 @@ def test_who_is_called(phrase: str, said: str, question: str | None) -> None:
         ("okay nabu", "Okay Nabu.", ""),
         ("okay nabu", "Okay, what is it?", "Okay, what is it?"),
         ("okay nabu", "But why?", "But why?"),
+        ("okay nabu", "Abu Dhabi is how far away?", "Abu Dhabi is how far away?"),
+        ("okay nabu", "Nabu what is it?", "What is it?"),
+        ("alexa", "Alex Ferguson is how old?", "Alex Ferguson is how old?"),
+        ("alexa", "Alex, what is it?", "What is it?"),
+        ("alexa", "A taxi please.", "A taxi please."),
+        ("hey jarvis", "Hey Jarvis what is it?", "What is it?"),
+        ("hey jarvis", "His age?", "His age?"),
         ("alexa", "Alexa what is it?", "What is it?"),
         ("alexa", "A new day.", "A new day."),
         ("hey jarvis", "Hey Jervis, stop!", "Stop!"),
@@ -74,6 +92,33 @@ def test_who_is_called(phrase: str, said: str, question: str | None) -> None:
 )
 def test_what_is_left_of_a_wake_word_is_no_part_of_the_question(word: str, said: str, question: str) -> None:
     assert question_after(word, said) == question
+
+
+@pytest.mark.parametrize("word", ["okay nabu", "hey jarvis", "hey mycroft", "alexa"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "Is",
+        "A",
+        "So",
+        "Okay",
+        "Hey",
+        "My",
+        "Was",
+        "What",
+        "Who",
+        "How",
+        "Ok",
+        "As",
+        "Left",
+        "Soft",
+        "Us",
+        "I",
+    ],
+)
+def test_the_first_word_of_a_question_is_kept(word: str, first: str) -> None:
+    """Whatever the wake word sounds like at its end."""
+    assert question_after(word, f"{first} it raining there?") == f"{first} it raining there?"
 
 
 WORDS = st.text(st.characters(codec="utf-8"), max_size=40)

@@ -160,6 +160,10 @@ def check_running(facts: Running, is_installed: bool) -> Check:
             return Check("daemon", "fault", f"{what}. {why}", _mend_of(why, restart), what)
     if any(stage.hinders for stage in stages):
         return plain("daemon", "warning", what, "wait some minutes; `assistant status` shows how it goes on")
+    if facts.status.muted:
+        return plain(
+            "daemon", "warning", f"{what}. The microphone is muted: nothing is heard", "assistant unmute"
+        )
     return plain("daemon", "ok", what)
 
 

@@ -31,8 +31,8 @@ class Turn:
     vad worker that died may have taken a part along.  `step` is what is done with what was said.  `is_meant`
     is one that is meant for the assistant, as far as is known yet, `was_meant` what was known of that when it
     began, `is_named` one that names it, `is_call` one that does nothing else, and `is_behind_word` one that
-    follows a wake word.  `spoken_over` is what the assistant was saying when it began, or had just said, where
-    that is listened through; `is_over_answer` whether it went on.
+    follows a wake word.  `spoken_over` is what the assistant was saying when it began, or had just said,
+    where that is listened through; `is_over_answer` whether it went on.
     """
 
     number: int

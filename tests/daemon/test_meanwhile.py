@@ -11,7 +11,7 @@ from assistant.config import Audio, Config, Wake
 from assistant.daemon.meanwhile import ECHOES_FOR_S
 from assistant.daemon.turn import CancelWork, Notify
 from assistant.daemon.turns import Turns
-from assistant.messages import Exchange, Interrupted, Question, Say, SpeechDropped, TurnFinished
+from assistant.messages import Exchange, Interrupted, Question, Say, SpeechDropped, TurnFinished, Woken
 
 ANSWER = ("The capital of Germany is Berlin.", "It has four million people.")
 CUT_OFF = Exchange("Why?", "The capital of Germany is Berlin. It has", cut_off=True)
@@ -22,6 +22,8 @@ def speaking(barge_in: Literal["off", "word", "voice"], **wake: str) -> Room:
     room = Room()
     room.turns = Turns(Config(audio=Audio(barge_in=barge_in), wake=Wake(**wake)))  # type: ignore[arg-type]
     room.turns.stage_joined("vad")
+    if wake.get("mode") == "word":
+        room.fact("vad", Woken("word", room.now_s))
     room.speaks()
     room.answers(*ANSWER)
     room.is_heard(0)

@@ -253,7 +253,7 @@ def test_watchers_see_pauses_and_work_of_stale_revisions_too(room: Room) -> None
 @pytest.mark.parametrize(
     ("said", "at_once", "with_sound"),
     [
-        ("Where is the moon?", None, 233),  # whole: as soon as there is an answer, and not before
+        ("Where is the moon?", None, 280),  # whole: as soon as there is an answer, and not before
         ("What is the", 1050, None),  # they will go on
         ("Set a timer", 1050, None),  # without a mark it went on
         ("How many legs?", None, None),  # one cannot tell

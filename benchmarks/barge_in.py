@@ -84,9 +84,19 @@ class Person(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--answers", type=int, default=100, metavar="N", help="in each room, in this process")
     parser.add_argument(
-        "--chain", type=int, default=6, metavar="N", help="in each room, of the whole appliance"
+        "--answers",
+        type=int,
+        default=100,
+        metavar="N",
+        help="in each of 12 rooms, in this process; 100 take some ten minutes",
+    )
+    parser.add_argument(
+        "--chain",
+        type=int,
+        default=6,
+        metavar="N",
+        help="in each room, of the whole appliance; 6 take about half an hour",
     )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

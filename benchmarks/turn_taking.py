@@ -33,12 +33,11 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import soundfile
 import soxr
@@ -96,11 +95,13 @@ class Heard(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10.0, help="how much of each noise alone, above 0")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, help="of each noise alone; all with 10 take half an hour"
+    )
     parser.add_argument("--plain", action="store_true", help="without Silero's second opinion")
     parser.add_argument("--quick", action="store_true", help="10 dB alone, one pause")
     words = parser.parse_args()
-    mpl.use("agg")
+    _plots()  # before all the work
     settings = Vad(second_opinion=not words.plain)
     snrs_db, pauses_s = ((10,), (0.5,)) if words.quick else (SNRS_DB, PAUSES_S)
     rows = list(_conditions(settings, snrs_db, pauses_s))
@@ -299,9 +300,21 @@ def _alone(settings: Vad, kind: str, dbfs: int, minutes: float) -> dict[str, obj
     }
 
 
+def _plots() -> ModuleType:
+    """What draws; ends the program with a sentence where it is not installed."""
+    try:
+        import matplotlib as mpl
+    except ModuleNotFoundError:
+        raise SystemExit("matplotlib draws the picture; `./install.sh test` installs it.") from None
+    mpl.use("agg")
+    import matplotlib.pyplot
+
+    return matplotlib.pyplot
+
+
 def _plot(rows: list[dict[str, object]], alone: list[dict[str, object]], file: Path) -> None:
     """Commit times and cut pauses by condition, and false alarms by noise and level."""
-    figure, (commits, cuts, alarms) = plt.subplots(3, 1, figsize=(11, 11), layout="constrained")
+    figure, (commits, cuts, alarms) = _plots().subplots(3, 1, figsize=(11, 11), layout="constrained")
     conditions = [f"{row['noise']} {row['snr_db']}" for row in rows]
     for key, colour in (("commit_p95_ms", "#9fc5e8"), ("commit_p50_ms", "#1f5f99")):
         commits.bar(conditions, [float(str(row[key])) for row in rows], color=colour, label=key)

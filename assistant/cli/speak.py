@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from assistant.config import Wake
     from assistant.queues.link import Link
 
 
@@ -22,13 +23,24 @@ def run(words: argparse.Namespace) -> int:
     print("Starting …  (Ctrl-C ends)", flush=True)
     daemon = OwnDaemon(words.config, STAGES, socket=socket_path(config), debug=words.debug)
     try:
-        _watch(daemon.connect("watcher"))
+        _watch(daemon.connect("watcher"), listening(config.wake))
     finally:
         daemon.stop()
     return 0
 
 
-def _watch(link: Link) -> None:
+def listening(wake: Wake) -> str:
+    """What it says when it is ready: how it is called."""
+    words = {
+        "open": "Listening.",
+        "word": f'Say "{wake.word.replace("_", " ").title()}".',
+        "phrase": f'Listening for "{wake.phrase}".',
+        "button": "Press the button.",
+    }
+    return words[wake.mode]
+
+
+def _watch(link: Link, listening: str) -> None:
     """Show the conversation until Ctrl-C; raises `AssistantError` if a stage cannot begin at all."""
     from assistant.errors import AssistantError
     from assistant.messages import STAGES, Muted, Sentence, StageState, Transcript, TurnFinished
@@ -46,7 +58,7 @@ def _watch(link: Link) -> None:
                 missing.discard(stage)
                 if not missing:
                     has_listened = True
-                    print("Listening.", flush=True)
+                    print(listening, flush=True)
             case StageState(stage, "gone", detail) if detail:
                 if not has_listened:
                     raise AssistantError(detail)
@@ -57,5 +69,7 @@ def _watch(link: Link) -> None:
                 print(f"\nYou:       {printable(text)}", flush=True)
             case Sentence(_, _, index, text) if text:
                 print(f"{'Assistant: ' if index == 0 else '           '}{printable(text)}", flush=True)
+            case TurnFinished(_, _, "cancelled"):
+                print("           (Interrupted.)", flush=True)
             case TurnFinished(_, _, "failed", failure):
                 print(f"           ({printable(failure)})", flush=True)

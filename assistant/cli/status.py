@@ -100,7 +100,7 @@ def reply(config: Config, request: AnyMessage, kind: type[Reply]) -> Reply:
     link = attach(config, "client")
     if link is None:
         raise DaemonError(
-            "No daemon runs for others; start one with `assistant daemon`, or the installed one with "
+            "No daemon runs; start one with `assistant daemon`, or the installed one with "
             "`sudo systemctl start assistant.target`."
         )
     with contextlib.closing(link):

@@ -342,7 +342,7 @@ def test_a_stage_that_cannot_work(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [(), ("--json",), ("--watch",)])
 def test_without_a_daemon(options: tuple[str, ...], tmp_path: Path) -> None:
     config = toml(tmp_path, f'[daemon]\nsocket = "{tmp_path / "none.sock"}"\n')
-    assert said(assistant("status", *options, config=config)).startswith("No daemon runs for others; ")
+    assert said(assistant("status", *options, config=config)).startswith("No daemon runs; ")
 
 
 def test_a_daemon_that_does_not_know_the_message(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_what_is_no_volume_is_said(wrong: str) -> None:
 def test_without_a_running_assistant_it_is_one_sentence(tmp_path: Path) -> None:
     config = toml(tmp_path, f'[daemon]\nsocket = "{tmp_path / "none.sock"}"\n')
     for words in (["volume"], ["volume", "60"]):
-        assert said(assistant(*words, config=config)).startswith("No daemon runs for others")
+        assert said(assistant(*words, config=config)).startswith("No daemon runs")
 
 
 def test_what_was_said_is_kept_until_the_settings_change(

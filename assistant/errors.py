@@ -37,6 +37,10 @@ class DeviceBusy(AudioError):
     """Another program uses the device; it may let it go."""
 
 
+class DeviceStuck(AudioError):
+    """A device does not let go of this process, which must end: PortAudio would crash it on looking again."""
+
+
 class ButtonError(AssistantError, OSError):
     """The button on a GPIO pin cannot be used."""
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from assistant.audio import devices
 from assistant.audio.speaker import AHEAD_S, ANSWER_S, Heard
-from assistant.errors import AudioError
+from assistant.errors import AudioError, DeviceStuck
 
 CLOSE_S = 1.0
 DEVICE_STARTS_S = 5.0
@@ -59,9 +59,10 @@ class DeviceSpeaker:
         self._playing.start()
         with self._changed:
             self._changed.wait_for(lambda: self._running or self._failure, DEVICE_STARTS_S)
-            if not self._running:
-                self._closing = True
-                raise self._failure or devices.gone(self._device)
+            is_running, failure = self._running, self._failure or devices.gone(self._device)
+        if not is_running:
+            # a write that hangs would crash if PortAudio ended under it, as it does to look again
+            raise failure if self.close() else DeviceStuck(str(failure))
 
     def write(self, pcm: Int16) -> None:
         with self._changed:

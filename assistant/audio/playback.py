@@ -9,13 +9,14 @@ import queue
 import threading
 import time
 from collections import deque
+from typing import NoReturn
 
 from assistant.audio.clip import Clip, Int16, Verdict, first_audible
 from assistant.audio.resampling import Resampler
 from assistant.audio.speaker import Speaker, open_speaker
 from assistant.audio.tap import Tap
 from assistant.audio.volume import Fader, gain
-from assistant.errors import AudioError, DeviceBusy
+from assistant.errors import AudioError, DeviceBusy, DeviceStuck
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,8 @@ class Player:
         self._failed = False
         """Whether it was ever missing: from then on what is plugged in is looked for each time."""
         self._was_open = False
+        self._gave_up = False
+        """Whether it was waited for in vain: once is enough until it opens."""
         self._air: deque[_Airing] = deque()
         self._again: deque[tuple[Clip, _Airing | None]] = deque()
         """What a speaker that is gone did not play to its end, or not at all."""
@@ -145,7 +148,7 @@ class Player:
     def _play(self, clip: Clip, before: _Airing | None) -> None:
         if clip.verdict() is Verdict.WAIT:
             with contextlib.suppress(AudioError):  # whether it matters will be seen when it may be heard
-                self._open(busy_within_s=0, back_within_s=0)
+                self._open(clip, busy_within_s=0, back_within_s=0)
         while (verdict := clip.verdict()) is Verdict.WAIT:
             self._look_while_waiting()
             self._news.wait(LOOK_S)
@@ -153,8 +156,8 @@ class Player:
         if verdict is Verdict.DROP or not (clip.waits or (not self._air and self._clips.empty())):
             clip.dropped("")
             return
-        speaker = self._open(BUSY_WITHIN_S, BACK_WITHIN_S if clip.waits and self._was_open else 0)
-        if clip.verdict() is Verdict.DROP:  # to open a speaker may take seconds
+        speaker = self._open(clip, BUSY_WITHIN_S, BACK_WITHIN_S if clip.waits and self._was_open else 0)
+        if speaker is None or clip.verdict() is Verdict.DROP:  # to open one may take seconds
             clip.dropped("")
             return
         resampler = Resampler(self._rate_hz, speaker.rate_hz)
@@ -198,22 +201,27 @@ class Player:
             if airing not in self._air:
                 return
 
-    def _open(self, busy_within_s: float, back_within_s: float) -> Speaker:
+    def _open(self, clip: Clip, busy_within_s: float, back_within_s: float) -> Speaker | None:
         """The speaker, as soon as another program lets it go (the sound of a fault may be in it), or it is
-        there again.
+        there again; None if `clip` is not wanted any more by then.
         """
         began_s = time.monotonic()
         while self._speaker is None:
             try:
                 self._speaker = open_speaker(self._name, self._rate_hz, self._failed)
+            except DeviceStuck as error:
+                _end(str(error))
             except AudioError as error:
                 self._failed = True
                 within_s = busy_within_s if isinstance(error, DeviceBusy) else back_within_s
-                if time.monotonic() - began_s >= within_s:
+                if self._gave_up or time.monotonic() - began_s >= within_s:
+                    self._gave_up = self._gave_up or within_s > 0
                     raise
                 self._pause.wait(LOOK_EVERY_S)
+                if clip.verdict() is Verdict.DROP:
+                    return None
             else:
-                self._was_open = True
+                self._was_open, self._gave_up = True, False
                 self._written = self._played = self._speaker.played()
         return self._speaker
 
@@ -288,6 +296,11 @@ class Player:
 
     def _close(self, reason: str) -> None:
         if self._speaker is not None and not self._speaker.close():
-            log.error("%s Another process begins anew.", reason)
-            os._exit(1)
+            _end(reason)
         self._speaker = None
+
+
+def _end(reason: str) -> NoReturn:
+    """The speaker hangs, and only the end of this process lets it go."""
+    log.error("%s Another process begins anew.", reason)
+    os._exit(1)

@@ -65,7 +65,8 @@ def open_speaker(name: str, rate_hz: int, look_again: bool = False) -> Speaker:
     """The speaker `name`: "auto", a name that `assistant devices` shows, or "card:" and a card's socket.
 
     `rate_hz` is wished for; the speaker's own may differ.  `look_again` finds what was plugged in since this
-    process first looked; only while no device is open.  Raises `AudioError`.
+    process first looked; only while no device is open.  Raises `AudioError`; after a
+    `DeviceStuck` this process must not look again.
     """
     if name.startswith(CARD_PREFIX):
         from assistant.audio.card_worker import CardSpeaker

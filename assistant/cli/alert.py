@@ -123,15 +123,15 @@ def _opened(name: str, rate_hz: int) -> Speaker:
     """The speaker, as soon as it is free.  Raises `AudioError` if it is not within `BUSY_WITHIN_S`."""
     from assistant.audio.playback import BUSY_WITHIN_S, LOOK_EVERY_S
     from assistant.audio.speaker import open_speaker
-    from assistant.errors import AudioError
+    from assistant.errors import AudioError, DeviceStuck
 
     give_up_s = time.monotonic() + BUSY_WITHIN_S
     look_again = False
     while True:
         try:
             return open_speaker(name, rate_hz, look_again)
-        except AudioError:
-            if time.monotonic() >= give_up_s:
+        except AudioError as error:
+            if isinstance(error, DeviceStuck) or time.monotonic() >= give_up_s:
                 raise
         time.sleep(LOOK_EVERY_S)
         look_again = True

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,9 @@ from assistant.audio.card_link import CARD_PREFIX, Door
 from assistant.audio.card_speaker import CardSpeakerSide
 from assistant.audio.clip import Sound, Verdict
 from assistant.audio.playback import BLOCK_S, Player
-from assistant.audio.speaker import AHEAD_S
+from assistant.audio.speaker import AHEAD_S, Speaker
 from assistant.audio.volume import FULL_FADE_S, gain
+from assistant.errors import AudioError, DeviceBusy
 
 RATE_HZ = 16_000
 
@@ -416,3 +418,52 @@ def test_a_speaker_that_goes_away_after_the_last_write_is_said(
     card.close()
     assert clip.over.wait(5)
     assert "card" in clip.reasons[0]
+
+
+class Absent:
+    """Counts how often a speaker is looked for that there never is, and has something happen meanwhile."""
+
+    def __init__(self, error: AudioError) -> None:
+        self.looks = 0
+        self.then: Callable[[], None] = lambda: None
+        self._error = error
+
+    def open(self, *_: object) -> Speaker:
+        self.looks += 1
+        self.then()
+        raise self._error
+
+
+@pytest.fixture
+def absent(monkeypatch: pytest.MonkeyPatch) -> Absent:
+    absent = Absent(DeviceBusy("The speaker is busy."))
+    monkeypatch.setattr(playback, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(playback, "open_speaker", absent.open)
+    return absent
+
+
+def test_what_is_cancelled_waits_for_no_speaker(absent: Absent) -> None:
+    clip = Heard(tone(0.1))
+
+    def cancel() -> None:
+        clip.may = Verdict.DROP
+
+    absent.then = cancel
+    Player("auto", RATE_HZ).play(clip)
+    assert clip.over.wait(5), "it would be looked for ten seconds"
+    assert clip.reasons == [""]
+    assert absent.looks == 1
+
+
+def test_a_speaker_is_waited_for_in_vain_once(absent: Absent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(playback, "BUSY_WITHIN_S", 0.05)
+    player = Player("auto", RATE_HZ)
+    looks = []
+    for _ in range(3):
+        clip = Heard(tone(0.1))
+        player.play(clip)
+        assert clip.over.wait(5)
+        assert clip.reasons == ["The speaker is busy."]
+        looks.append(absent.looks)
+    assert looks[0] > 1
+    assert [later - earlier for earlier, later in pairwise(looks)] == [1, 1]

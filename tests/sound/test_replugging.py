@@ -118,8 +118,8 @@ def test_a_microphone_comes_back_in_another_form(server: Server, tmp_path: Path)
                 noticed_s = float(said(process, "gone", "microphone")[2])
                 back_s = microphone.plug(rate_hz, channels)
                 heard_s = float(said(process, "ready", "None")[2])
-                assert noticed_s - gone_s < 1
-                assert heard_s - back_s < 2
+                assert noticed_s - gone_s < 5, "it is given less time than to start"
+                assert heard_s - back_s < 10
             assert said(process, "level", "-15", "0")
         finally:
             microphone.pull()
@@ -136,7 +136,7 @@ def test_a_microphone_that_falls_silent_is_noticed_though_no_call_fails(
             assert said(process, "level", "-15", "0")
             silent_s = microphone.mute()
             noticed_s = float(said(process, "gone", "microphone")[2])
-            assert 0.5 < noticed_s - silent_s < 1
+            assert 0.5 < noticed_s - silent_s < 5, "later than a frame may be, sooner than the first one"
         finally:
             microphone.pull()
             process.kill()
@@ -220,6 +220,35 @@ class Recorder:
     def _read(self) -> None:
         while piece := self._out.read(640):
             self._pieces.append(piece)
+
+
+OPEN_TWICE = """
+from assistant.audio.speaker import open_speaker
+from assistant.errors import AudioError
+for look_again in (False, True):
+    try:
+        open_speaker("auto", 16_000, look_again)
+    except AudioError as error:
+        print(type(error).__name__, flush=True)
+        if type(error).__name__ == "DeviceStuck":
+            break
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "last", "code"), [(OPEN_TWICE, "DeviceStuck", 0), (SAY, "", 1)], ids=["alone", "player"]
+)
+def test_a_speaker_that_opens_and_does_not_start_crashes_nothing(
+    server: Server, script: str, last: str, code: int
+) -> None:
+    """PortAudio must not end under a write that hangs: the process does, and another one begins anew."""
+    server.load("module-null-sink", "sink_name=usb", "rate=16000", "channels=1")
+    server.tell("suspend-sink", "usb", "1")
+    with server.python(script) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert out.strip() == last
+    assert ("Another process begins anew." in err) == bool(code)
 
 
 @pytest.mark.parametrize("back", ["hdmi", "usb"], ids=["another", "the same again"])

@@ -136,7 +136,8 @@ class LostSound:
     """Notices sound that a device lost, which it does not always say: what came, against the clock.  Pure.
 
     Sound that is late comes all the same, so of some seconds the smallest delay counts: what that grows by
-    was lost.  A device's clock that runs slow by a thousandth stays below `LEAST_S`.
+    was lost.  What it falls by again came after all: as much of the next loss is told already.  A device's
+    clock that runs slow by a thousandth stays below `LEAST_S`.
     """
 
     WINDOW_S = 2.0
@@ -146,6 +147,8 @@ class LostSound:
         self._usual_s: float | None = None
         self._smallest_s = math.inf
         self._until_s: float | None = None
+        self._told_s = 0.0  # in all, but for what came after all
+        self._too_much_s = 0.0  # told of what came after all
 
     def feed(self, received_s: float, now_s: float) -> float:
         """How many seconds are known to be lost since the last time, when so much has come in all."""
@@ -161,4 +164,13 @@ class LostSound:
         lost_s = 0.0 if self._usual_s is None else self._smallest_s - self._usual_s
         self._usual_s = self._smallest_s
         self._smallest_s, self._until_s = math.inf, now_s + self.WINDOW_S
-        return lost_s if lost_s > self.LEAST_S else 0.0
+        if lost_s < -self.LEAST_S:
+            came_s = min(-lost_s, self._told_s)
+            self._told_s -= came_s
+            self._too_much_s += came_s
+        if lost_s <= self.LEAST_S:
+            return 0.0
+        told_s = min(lost_s, self._too_much_s)
+        self._too_much_s -= told_s
+        self._told_s += lost_s
+        return lost_s - told_s

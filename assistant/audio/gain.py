@@ -10,33 +10,26 @@ from assistant.audio.formats import FRAME_MS
 
 FRAMES_PER_S = 1_000 // FRAME_MS
 FULL_SCALE = 32_768
+NO_SOUND = 1e-10
+"""A mean square of -100 dBFS, which has a logarithm."""
 
 MOST_DB = 24.0
 SPEECH_DBFS = -26.0
 """How loud frames of speech shall be on average: the active speech level that telephony takes for normal
 (ITU-T P.56 and P.830)."""
 
-NOISE_DBFS = -50.0
+NOISE_DBFS = SPEECH_DBFS - 20
 """Louder than this the noise is never made: there is nothing to be gained from it."""
 
-LEAST_SPEECH_DBFS = -60.0
-"""What is quieter is not said to the assistant; the gate of `engines.webrtc` has the same opinion."""
-ABOVE_NOISE_DB = 12.0
-
-UP_DB_PER_S, DOWN_DB_PER_S = 3.0, 6.0
-"""So slow that nobody hears it, nor takes it for a change in the voice."""
+UP_DB, DOWN_DB = 3.0 / FRAMES_PER_S, 6.0 / FRAMES_PER_S
+"""A frame; so slow that nobody hears it, nor takes it for a change in the voice."""
 LOUD_DBFS = -12.0
-LOUD_DOWN_DB_PER_S = 60.0
-"""A frame that becomes louder than this has peaks at full scale: a second person, who is near."""
-FLOOR_FRAMES = 2 * FRAMES_PER_S
-"""The noise is what is quietest in two to four seconds, in which every voice pauses (minimum statistics,
-after Martin 2001)."""
-MUTED_DBFS = -95.0
-"""Less than a step of 16 bits: a microphone that has not begun says nothing of the room."""
+DUCK_DB, BACK_DB = 60.0 / FRAMES_PER_S, 20.0 / FRAMES_PER_S
+"""A frame that becomes louder than this has peaks at full scale.  So fast, a frame, the gain ducks, and is
+back: a door must not cost the quiet voice behind it seconds."""
 
-SMOOTH_FRAMES = 5
 SPEECH_FRAMES = 50
-"""The averages of the noise and of the speech go back about so many frames: 100 ms; a second of speech."""
+"""The average of the speech goes back about so many frames: a second of speech."""
 FIRST_FRAMES = 15
 """This much speech (300 ms) tells how loud the person is."""
 
@@ -47,45 +40,41 @@ KNEE = 0.7
 class GainControl:
     """How much to amplify, from how loud each frame was.  Pure.
 
-    It rises only while somebody speaks, so a room that falls silent is not turned up.
+    It rises only while a voice is heard, so a room that falls silent is not turned up, nor are keys or music.
+    What is suddenly loud, such as a door or a second person, ducks it for a moment; to stay lower, it has to
+    be a voice that goes on.
     """
 
     def __init__(self) -> None:
-        self.gain_db = 0.0
-        self._smooth_dbfs = 0.0
-        self._lowest_dbfs = self._lowest_before_dbfs = 0.0
-        self._frames = 0
+        self._lasting_db = self._ducked_db = 0.0
         self._speech_dbfs = 0.0
         self._speech_frames = 0
 
-    def feed(self, level_dbfs: float) -> float:
-        """The gain for the frame that was so loud."""
-        if level_dbfs < MUTED_DBFS and not self._frames:
-            return self.gain_db
-        self._frames += 1
-        self._smooth_dbfs += (level_dbfs - self._smooth_dbfs) / min(self._frames, SMOOTH_FRAMES)
-        if self._frames % FLOOR_FRAMES == 0:
-            self._lowest_before_dbfs, self._lowest_dbfs = self._lowest_dbfs, 0.0
-        self._lowest_dbfs = min(self._lowest_dbfs, self._smooth_dbfs)
-        floor_dbfs = min(self._lowest_dbfs, self._lowest_before_dbfs)
-        is_speech = level_dbfs >= max(floor_dbfs + ABOVE_NOISE_DB, LEAST_SPEECH_DBFS)
-        if is_speech:
-            self._speech_frames = min(self._speech_frames + 1, SPEECH_FRAMES)
-            self._speech_dbfs += (level_dbfs - self._speech_dbfs) / self._speech_frames
-        wanted_db = self._wanted_db(floor_dbfs)
-        if level_dbfs + self.gain_db > LOUD_DBFS:
-            loud_db = max(0.0, LOUD_DBFS - level_dbfs)
-            self.gain_db = max(loud_db, self.gain_db - LOUD_DOWN_DB_PER_S / FRAMES_PER_S)
-        elif wanted_db < self.gain_db:
-            self.gain_db = max(wanted_db, self.gain_db - DOWN_DB_PER_S / FRAMES_PER_S)
-        elif is_speech:
-            self.gain_db = min(wanted_db, self.gain_db + UP_DB_PER_S / FRAMES_PER_S)
+    @property
+    def gain_db(self) -> float:
+        return max(0.0, self._lasting_db - self._ducked_db)
+
+    def duck(self, level_dbfs: float) -> float:
+        """The gain for the next frame, which is so loud."""
+        wanted_db = min(max(0.0, level_dbfs + self._lasting_db - LOUD_DBFS), self._lasting_db)
+        self._ducked_db += min(max(wanted_db - self._ducked_db, -BACK_DB), DUCK_DB)
         return self.gain_db
 
-    def _wanted_db(self, floor_dbfs: float) -> float:
+    def learn(self, level_dbfs: float, voiced: bool, noise_dbfs: float) -> None:
+        """That frame was a voice or was none; the room is so loud without one."""
+        if voiced:
+            self._speech_frames = min(self._speech_frames + 1, SPEECH_FRAMES)
+            self._speech_dbfs += (level_dbfs - self._speech_dbfs) / self._speech_frames
+        wanted_db = self._wanted_db(noise_dbfs)
+        if wanted_db < self._lasting_db:
+            self._lasting_db = max(wanted_db, self._lasting_db - DOWN_DB)
+        elif voiced:
+            self._lasting_db = min(wanted_db, self._lasting_db + UP_DB)
+
+    def _wanted_db(self, noise_dbfs: float) -> float:
         if self._speech_frames < FIRST_FRAMES:
             return 0.0
-        return max(0.0, min(MOST_DB, SPEECH_DBFS - self._speech_dbfs, NOISE_DBFS - floor_dbfs))
+        return max(0.0, min(MOST_DB, SPEECH_DBFS - self._speech_dbfs, NOISE_DBFS - noise_dbfs))
 
 
 class AutoGain:
@@ -93,6 +82,7 @@ class AutoGain:
 
     def __init__(self) -> None:
         self._control = GainControl()
+        self._level_dbfs = 0.0
 
     @property
     def gain_db(self) -> float:
@@ -102,7 +92,8 @@ class AutoGain:
         """`frame`, mono int16, as loud as it shall be; a voice that is suddenly loud is bent, not cut."""
         samples = np.frombuffer(frame, np.int16).astype(np.float32) / np.float32(FULL_SCALE)
         mean_square = float(samples @ samples) / len(samples)
-        gain_db = self._control.feed(10 * math.log10(mean_square + 1e-10))
+        self._level_dbfs = 10 * math.log10(mean_square + NO_SOUND)
+        gain_db = self._control.duck(self._level_dbfs)
         if not gain_db:
             return frame
         samples *= np.float32(10 ** (gain_db / 20))
@@ -113,3 +104,7 @@ class AutoGain:
             samples = np.copysign(bent, samples)
         louder: bytes = np.rint(samples * (FULL_SCALE - 1)).astype(np.int16).tobytes()
         return louder
+
+    def learn(self, voiced: bool, noise_dbfs: float) -> None:
+        """The last frame was a voice or was none; `noise_dbfs` is how loud the room is without one."""
+        self._control.learn(self._level_dbfs, voiced, noise_dbfs)

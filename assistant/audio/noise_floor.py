@@ -33,6 +33,11 @@ class NoiseFloor:
         self._past_db: deque[float] = deque(maxlen=BLOCKS)
         self._frames = 0
 
+    @property
+    def floor_db(self) -> float:
+        """It, `QUIETEST_DB` at least."""
+        return self._floor_db
+
     def above(self, level_db: float) -> float:
         """How far a frame of this level stands above the floor."""
         return max(level_db, QUIETEST_DB) - self._floor_db

@@ -71,10 +71,21 @@ class VoiceDetector:
         self._awake = 0  # frames for which Silero listens yet
         self._speaking = 0  # frames for which the lower limits hold yet
 
-    def hear(self, frame: bytes) -> Decision:
-        """The decision on `frame` (20 ms of 16 kHz mono signed 16 bit PCM).
+    @property
+    def noise_dbfs(self) -> float:
+        """How loud the room is while nobody speaks."""
+        return self._floor.floor_db
 
-        Raises `ValueError` for a frame of another length.
+    def forget(self) -> None:
+        """What comes next does not follow on what came before; the room is the same."""
+        self._lead.clear()
+        self._awake = self._speaking = 0  # Silero forgets when it wakes
+
+    def hear(self, frame: bytes, gain_db: float = 0.0) -> Decision:
+        """The decision on `frame` (20 ms of 16 kHz mono signed 16 bit PCM), which was amplified by `gain_db`.
+
+        A quiet voice is known by its amplified sound, but the room's levels are those without it: else each
+        change of the gain would be one of the noise.  Raises `ValueError` for a frame of another length.
         """
         heard = faint = self._webrtc.voiced(frame)
         if self._silero is not None:
@@ -82,8 +93,8 @@ class VoiceDetector:
             heard = probability >= (POSSIBLE if self._speaking else LIKELY)
             faint = faint or probability >= FAINT
         samples = memoryview(frame).cast("h").tolist()
-        level_db = dbfs(math.hypot(*samples) / math.sqrt(FRAME_SAMPLES))
-        steep_db = dbfs(math.dist(samples[1:], samples[:-1]) / math.sqrt(FRAME_SAMPLES))
+        level_db = dbfs(math.hypot(*samples) / math.sqrt(FRAME_SAMPLES)) - gain_db
+        steep_db = dbfs(math.dist(samples[1:], samples[:-1]) / math.sqrt(FRAME_SAMPLES)) - gain_db
         goes_on_db = GOES_ON_PLAIN_DB if self._silero is None else GOES_ON_DB
         less_db = (BEGINS_DB - goes_on_db) * self._speaking / BREATH_FRAMES
         voiced = heard and (

@@ -11,9 +11,10 @@ from assistant.audio.formats import FRAME_SAMPLES, RATE_HZ
 FULL_SCALE = 32_768
 
 GATE_DBFS = -60.0
-"""Quieter frames (root mean square 32 of 32768) are never voice.  webrtcvad alone takes half the frames of
-a voice at -65 dBFS for speech: a television behind a wall, nothing said to the assistant.  Of a voice at -50,
-faint for any microphone, the gate lets two thirds pass."""
+"""Quieter frames (root mean square 32 of 32768), as amplified, are never voice.  webrtcvad alone takes half
+the frames of a voice at -65 dBFS for speech: a television behind a wall, nothing said to the assistant; where
+a gain lifts that above the gate, it is still too near to `noise_floor.QUIETEST_DB`.  Of a voice at -50, faint
+for any microphone, the gate lets two thirds pass before there is a gain."""
 
 _GATE_ENERGY = FRAME_SAMPLES * (FULL_SCALE * 10 ** (GATE_DBFS / 20)) ** 2
 

@@ -81,10 +81,8 @@ class VadStage:
         self._link = link
         # a recording cannot hear the answer
         self._half_duplex = config.audio.barge_in == "off" and not is_card(config.audio.microphone)
-        self._voice = VoiceDetector(config.vad)
         self._vad = config.vad
         self._endpointer = endpointing.Endpointer(config.vad, WINDOWS)
-        self._own_voice = _own_voice() if config.audio.barge_in != "off" else None
         self._voice_interrupts = config.audio.barge_in == "voice"
         self._waker = Waker(config.wake, spotter(config.wake))
         self._button, self._button_fault = presses(config.wake)
@@ -93,8 +91,7 @@ class VadStage:
         self._speaking = 0  # the turn whose answer is in the air
         self._audio = config.audio
         self._microphone = self._open(LOOK_FOR_S)
-        self._level = LevelMeter()
-        self._gain = _auto_gain() if config.audio.auto_gain and not is_card(self._audio.microphone) else None
+        self._know_nothing()
         self._arrivals: deque[float] = deque(maxlen=KEPT_ARRIVALS)
         self._frames = 0
         self._origin = 0  # the microphone's position when the first frame was fed
@@ -147,8 +144,17 @@ class VadStage:
         if not self._microphone.close():
             raise error
         self._microphone = self._open(RESTART_AFTER_S, look_again=True)
+        self._know_nothing()
         yield StageState("vad", "ready", self._button_fault)
         systemd.status("ready")
+
+    def _know_nothing(self) -> None:
+        """Of the microphone: what was learnt of another one's room, noise and echo is not true of it."""
+        self._voice = VoiceDetector(self._vad)
+        self._level = LevelMeter()
+        amplifies = self._audio.auto_gain and not is_card(self._audio.microphone)
+        self._gain = _auto_gain() if amplifies else None
+        self._own_voice = _own_voice() if self._audio.barge_in != "off" else None
 
     def _open(self, within_s: float, look_again: bool = False) -> Microphone:
         """The microphone, waiting for it; raises `AudioError` when a new process may do better."""
@@ -210,6 +216,7 @@ class VadStage:
         decision = SILENT
         if is_deaf:
             frame = SILENCE
+            self._voice.forget()
         else:
             frame, decision = self._tell_apart(frame, position, at_s)
         if decision.voiced:
@@ -241,6 +248,7 @@ class VadStage:
             yield SpeechDropped(self._turn.turn)
         self._begin_anew()
         self._waker.forget()
+        self._voice.forget()
         self._sleep_on(self._microphone.position)
 
     def _sleep_on(self, needed_from: int) -> None:
@@ -270,9 +278,11 @@ class VadStage:
         if self._own_voice is not None:
             frame = self._own_voice.cancel(frame, position, at_s)
         amplified = self._gain.feed(frame) if self._gain else frame
-        voiced, faint = self._voice.hear(amplified)
+        voiced, faint = self._voice.hear(amplified, self._gain.gain_db if self._gain else 0.0)
         if self._own_voice is not None:
             voiced = self._own_voice.is_person(frame, voiced, bool(self._speaking), self._is_open)
+        if self._gain:
+            self._gain.learn(voiced, self._voice.noise_dbfs)
         return amplified, Decision(voiced, faint)
 
     def _barge_in(self, own_voice: OwnVoice) -> Iterator[AnyMessage]:

@@ -127,3 +127,39 @@ def test_a_plain_detector_imports_neither_numpy_nor_onnxruntime() -> None:
         "assert not {'numpy', 'onnxruntime'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def decisions(detector: VoiceDetector, sound: Sound, gain_db: float = 0.0) -> list[bool]:
+    pcm = np.clip(np.rint(sound * 10 ** (gain_db / 20) * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1)
+    frames = [pcm[at : at + 320].astype(np.int16).tobytes() for at in range(0, len(pcm) - 319, 320)]
+    return [detector.hear(frame, gain_db).voiced for frame in frames]
+
+
+@pytest.mark.parametrize("settings", [PLAIN, BOTH], ids=["plain", "both"])
+def test_a_gain_that_changes_is_no_noise_that_does(settings: Vad) -> None:
+    detector = VoiceDetector(settings)
+    decisions(detector, hiss(10, -60))
+    known_dbfs = detector.noise_dbfs
+    assert known_dbfs == pytest.approx(-60, abs=2)
+    louder = decisions(detector, hiss(3, -60), gain_db=12)
+    assert not any(louder)
+    assert detector.noise_dbfs == pytest.approx(known_dbfs, abs=1)
+
+
+def test_what_was_heard_before_a_gap_does_not_count_behind_it() -> None:
+    """Who speaks goes on with less than it takes to begin; behind a gap nobody speaks any more."""
+    question = recorded("q00.wav")
+    loud = at_level(question, -30)[: int(1.2 * RATE_HZ)] + hiss(1.2, -50, 300)
+    weak = at_level(question, -43)[RATE_HZ // 2 : RATE_HZ] + hiss(0.5, -50, 300)
+    heard = {}
+    for forgets in (False, True):
+        detector = VoiceDetector(BOTH)
+        decisions(detector, hiss(10, -50, 300))
+        assert any(decisions(detector, loud))
+        known_dbfs = detector.noise_dbfs
+        if forgets:
+            detector.forget()
+        assert detector.noise_dbfs == known_dbfs, "the room is the same"
+        heard[forgets] = decisions(detector, weak)
+    assert sum(heard[False]) > 5
+    assert not any(heard[True])

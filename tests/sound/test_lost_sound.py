@@ -49,3 +49,11 @@ def test_each_loss_counts_once() -> None:
 
 def test_sound_that_was_made_before_it_began_is_none() -> None:
     assert lost_s([-2.0] * 10 + [-1.0] * 10 + [0.0] * 10 + [0.01] * 300) == []
+
+
+def test_a_computer_that_is_busy_for_seconds_loses_nothing_each_time() -> None:
+    """Then nothing comes in time; the first time that cannot be told from a loss."""
+    busy_then_not = ([0.04] * 100 + [0.0] * 100) * 20
+    assert lost_s(busy_then_not) in ([], [pytest.approx(0.04)])
+    after = lost_s([*busy_then_not, *[0.0] * 300], {4_100: 0.5})
+    assert sum(after) == pytest.approx(0.5, abs=0.041)

@@ -21,7 +21,8 @@ from stage_hub import CONFIG, Int16, MemoryDaemon, posted, recording, silence
 from assistant.audio.card import SoundCard
 from assistant.audio.formats import FRAME_BYTES, FRAME_SAMPLES, RATE_HZ
 from assistant.audio.microphone import Microphone, open_microphone
-from assistant.config import Audio, Config
+from assistant.config import Audio, Config, Vad
+from assistant.engines.voice import Decision, VoiceDetector
 from assistant.errors import AudioError
 from assistant.messages import (
     AnyMessage,
@@ -29,6 +30,7 @@ from assistant.messages import (
     Hangover,
     MicrophoneEnded,
     MicrophoneLevel,
+    Muted,
     NextTurn,
     PlaybackStarted,
     SpeechDropped,
@@ -347,6 +349,42 @@ def test_nothing_is_heard_while_the_assistant_speaks_nor_of_its_echo(room: Room)
     assert len([frame for frame in heard if frame > echo_ends]) > 200
 
 
+class Forgetful(VoiceDetector):
+    """Knows before how many frames it was told to forget."""
+
+    last: Forgetful
+
+    def __init__(self, settings: Vad) -> None:
+        super().__init__(settings)
+        self.frames = 0
+        self.forgot: set[int] = set()
+        Forgetful.last = self
+
+    def forget(self) -> None:
+        self.forgot.add(self.frames)
+        super().forget()
+
+    def hear(self, frame: bytes, gain_db: float = 0.0) -> Decision:
+        self.frames += 1
+        return super().hear(frame, gain_db)
+
+
+@pytest.mark.parametrize(
+    ("half_duplex", "notices"),
+    [
+        (True, {PLAYS: PlaybackStarted(1, 0.0), IS_OVER: TurnFinished(1, 0.0, "answered")}),
+        (False, {PLAYS: Muted(True), IS_OVER: Muted(False)}),
+    ],
+)
+def test_what_came_before_it_was_deaf_is_forgotten(
+    room: Room, monkeypatch: pytest.MonkeyPatch, half_duplex: bool, notices: Notices
+) -> None:
+    """What is heard afterwards does not follow on that."""
+    monkeypatch.setattr(vad, "VoiceDetector", Forgetful)
+    hear_while_playing(room, half_duplex, notices)
+    assert Forgetful.last.forgot == {PLAYS}
+
+
 def test_with_a_headset_it_is_heard(room: Room) -> None:
     notices: Notices = {
         PLAYS: PlaybackStarted(1, 0.0),
@@ -581,6 +619,29 @@ def test_a_microphone_that_is_pulled_out_in_silence_drops_nothing(plug: Callable
     for number, turn in enumerate(turns, 1):
         check_turn(turn, number)
     assert len(turns) == 2
+
+
+def test_another_microphone_is_not_judged_by_the_noise_of_the_one_before(
+    plug: Callable[..., Plugs],
+) -> None:
+    """The first one stood by a fan and was far too loud; with the second a quiet voice is heard at once."""
+    fan = np.random.default_rng(0).normal(0, 3_000, 8 * RATE_HZ).astype(np.int16)
+    fan[::RATE_HZ] = 32_767
+    question = recording("q00.wav")
+    quiet = (question * (600 / np.abs(question.astype(int)).max())).astype(np.int16)
+    usual = joined(quiet, 1.0)
+    plug(Recording(usual, can_wait=False))
+    (alone,) = turns_of(Listening(ALONE).hear_all(NextTurn(1)))
+    plug(Pulled(fan), Recording(usual, can_wait=False))
+    listening = Listening(ALONE)
+    messages = listening.hear_all(NextTurn(1))
+    behind = messages[messages.index(READY) + 1 :]
+    (again,) = turns_of(behind)
+    turn = next(message.turn for message in again if isinstance(message, SpeechStarted))
+    assert check_turn(again, turn).pcm == check_turn(alone, 1).pcm
+    troubles = [level.trouble for level in posted(listening.daemon, MicrophoneLevel)]
+    assert troubles[6] == "clipping"  # but for the frame that showed that it gives any
+    assert set(troubles[7:]) == {None}
 
 
 def test_a_question_is_dropped_once(plug: Callable[..., Plugs]) -> None:

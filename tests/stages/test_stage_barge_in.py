@@ -63,6 +63,7 @@ class Scene:
         delay_ms: float = 100,
         played: Int16 | None = None,
         ahead_frames: int = AHEAD_FRAMES,
+        microphone: str = "card:recording",
     ) -> None:
         answer = spoken() if played is None else played
         frames = len(answer) // FRAME_SAMPLES
@@ -74,7 +75,7 @@ class Scene:
         self.heard = Room(echo_db, delay_ms, seed=1, noise_dbfs=-66).hear(speaker, people)
         self.microphone = Recording(self.heard)
         monkeypatch.setattr(vad, "open_microphone", lambda *_: self.microphone)
-        self.listening = Listening(Config(audio=Audio(microphone="card:recording", barge_in=barge_in)))
+        self.listening = Listening(Config(audio=Audio(microphone=microphone, barge_in=barge_in)))
         for n in range(frames):
             at_s = EPOCH_S + (BEGINS + n) * 0.02
             pcm = answer[n * FRAME_SAMPLES : (n + 1) * FRAME_SAMPLES].tobytes()
@@ -106,6 +107,26 @@ def test_it_does_not_hear_itself(
 ) -> None:
     scene = Scene(monkeypatch, barge_in, echo_db=echo_db, delay_ms=delay_ms).speaks()
     assert scene.hear_all() == [MicrophoneEnded()]
+
+
+@pytest.mark.parametrize(("at", "echo_db"), [(None, -10), (200, -20)])
+def test_a_gain_makes_the_echo_no_person(
+    monkeypatch: pytest.MonkeyPatch, at: int | None, echo_db: float
+) -> None:
+    """Somebody has spoken to it very quietly before: all is amplified by 24 dB."""
+    scene = Scene(monkeypatch, "voice", at, echo_db=echo_db, microphone="auto").speaks()
+    gain = scene.listening.stage._gain
+    assert gain is not None
+    for _ in range(1_000):
+        gain._control.learn(-52.0, voiced=True, noise_dbfs=-80.0)
+    assert gain.gain_db == 24.0
+    interrupted = [message for message in scene.hear_all() if isinstance(message, Interrupted)]
+    if at is None:
+        assert not interrupted
+        assert gain.gain_db > 20, "nor is it the voice by which it goes"
+    else:
+        assert [message.turn for message in interrupted] == [TURN]
+        assert EPOCH_S + at * 0.02 < interrupted[0].at_s < EPOCH_S + at * 0.02 + 0.5
 
 
 def test_on_a_computer_that_is_too_busy_it_rather_hears_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

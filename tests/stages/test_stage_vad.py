@@ -196,6 +196,24 @@ def test_two_questions_are_two_turns_of_the_daemons_numbers(room: Room, can_wait
         assert settled == [0, 0], "a successor could not hear it again"
 
 
+def test_a_quiet_voice_is_heard_and_becomes_louder(plug: Callable[..., Plugs]) -> None:
+    """The gain and the detector together: each question is a turn, the last as loud as usual."""
+    question = recording("q00.wav")
+    loud = question[np.abs(question.astype(int)) > 1000]
+    share = 10 ** (-48 / 20) * 32_768 / np.sqrt(np.mean(loud.astype(float) ** 2))
+    quiet = np.rint(question * share).astype(np.int16)
+    sound = joined(*[part for _ in range(10) for part in (1.0, quiet)], 1.0)
+    sound += np.random.default_rng(0).normal(0, 3, len(sound)).astype(np.int16)
+    plug(Recording(sound, can_wait=False))
+    turns = turns_of(Listening(Config()).hear_all(NextTurn(1)))
+    assert len(turns) == 10
+    peaks = []
+    for number, turn in enumerate(turns, 1):
+        pcm = np.frombuffer(check_turn(turn, number).pcm, np.int16)
+        peaks.append(int(np.abs(pcm.astype(int)).max()))
+    assert peaks[-1] > 5 * peaks[0]
+
+
 def test_the_daemon_says_what_silence_ends_the_turn(room: Room) -> None:
     """And only of the turn at hand."""
     sound = joined(1.0, recording("q00.wav"), 1.2)

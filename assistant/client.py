@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from assistant import config as configuration
 from assistant.config import Config
 from assistant.errors import AnswerError, DaemonError
@@ -192,7 +194,10 @@ class Assistant:
         """The same, stretch of speech by stretch of speech, with times and confidence."""
         from assistant.segments import Segment, speech_in
 
-        for sound in speech_in(Path(file), self._config.vad):
+        # a second opinion only where the plan has the memory for one
+        second_opinion = self._link.config.vad.second_opinion
+        vad = msgspec.structs.replace(self._config.vad, second_opinion=second_opinion)
+        for sound in speech_in(Path(file), vad):
             for message in self._messages(sound.request):
                 if isinstance(message, Transcript) and message.text:
                     yield Segment(

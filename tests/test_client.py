@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
@@ -18,7 +19,8 @@ import soundfile
 from assistant import Assistant
 from assistant.audio.formats import RATE_HZ
 from assistant.audio.resampling import Resampler
-from assistant.errors import AnswerError, AudioError, DaemonError
+from assistant.engines import silero
+from assistant.errors import AnswerError, AudioError, DaemonError, ModelError
 from assistant.messages import Ask, Recognise
 
 AUDIO = Path(__file__).parent / "audio"
@@ -134,6 +136,18 @@ def test_speech_there_and_back(assistant: Assistant, tmp_path: Path) -> None:
     sound = soundfile.info(tmp_path / "said.wav")
     assert (sound.samplerate, sound.channels, sound.subtype) == (22_050, 1, "PCM_16")
     assert assistant.transcribe(tmp_path / "said.wav") == text
+
+
+def test_a_recording_is_heard_with_what_the_plan_has_room_for(
+    assistant: Assistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silero, "FILE", Path("assets") / "other.onnx")  # it cannot be had
+    planned = assistant._link.config
+    for second_opinion in (True, False):
+        vad = msgspec.structs.replace(planned.vad, second_opinion=second_opinion)
+        monkeypatch.setattr(assistant._link, "config", msgspec.structs.replace(planned, vad=vad))
+        with pytest.raises(ModelError) if second_opinion else contextlib.nullcontext():
+            assert assistant.transcribe(AUDIO / "q00.wav") == CAPITAL
 
 
 def test_segments_say_when(assistant: Assistant, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from assistant.daemon.stepping import sentence
 from assistant.daemon.supervision import Supervisor
 from assistant.messages import STAGES, Stage
 from assistant.plan.selection import Plan, summary
-from assistant.queues.broker import Broker
+from assistant.queues.broker import Broker, Peer
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class PlanChanges:
         self._wanted = wanted
         # The turn that says that the voice goes, and when not to wait for it any longer.
         self._voice_ends: tuple[int, float] | None = None
+        self._old_vad: Peer | None = None  # it has the settings of the plan before
         broker.config = memory.config()
 
     @property
@@ -82,6 +83,10 @@ class PlanChanges:
             if now_s >= latest_s or number not in turns:
                 self._voice_ends = None
                 self._end_voice(NO_VOICE)
+        if self._old_vad is not None and not turns:
+            if self._broker.worker("vad") is self._old_vad:
+                self._replace("vad")
+            self._old_vad = None
         old = self.plan
         self.change(old, self.memory.look(pids, now_s, idle=not turns), now_s)
 
@@ -90,17 +95,20 @@ class PlanChanges:
         if new is None:
             return
         what = sentence(old, new, crashed)
-        log.warning("the plan is now %s: %s", summary(new), what)
+        log.warning("the plan is now %s%s", summary(new), f": {what}" if what else "")
         had, self._broker.config = self._broker.config, self.memory.config()
         # A stage that is to end needs no other model, but the voice to say so.
         kept = STAGES if new.has_voice or not self._listens else ("llm",)
         for stage in kept:
             if getattr(had, stage) != getattr(self._broker.config, stage):
-                self._replace(stage)
+                if stage == "vad" and (worker := self._broker.worker("vad")) is not None:
+                    self._old_vad = worker  # which may hold the beginning of a question
+                else:
+                    self._replace(stage)
         if new.has_voice and not old.has_voice:
             self._begin_voice()
         voices = old.has_voice or new.has_voice
-        number = self._announce(what) if self._listens and voices else None
+        number = self._announce(what) if what and self._listens and voices else None
         if number is not None and not new.has_voice:
             self._voice_ends = (number, now_s + SAY_WITHIN_S)
             self._let_go("stt", "llm")  # there is no room for a new model beside the voice that says so

@@ -103,7 +103,12 @@ class Stepper:
         if model is None:
             return None
         others = tuple(other for other in getattr(self._facts, stage) if other.name != model.name)
-        facts = msgspec.structs.replace(self._facts, **{stage: others}, budget_bytes=self.plan.total_bytes)
+        facts = msgspec.structs.replace(
+            self._facts,
+            **{stage: others},
+            budget_bytes=self.plan.total_bytes,
+            second_opinion=self.plan.has_second_opinion,
+        )
         if not others or not (plan := select(facts)).fits or plan.has_voice != self.plan.has_voice:
             return None
         self._facts = msgspec.structs.replace(self._facts, **{stage: others})
@@ -149,13 +154,15 @@ class Stepper:
 
 
 def sentence(old: Plan, new: Plan, crashed: bool = False) -> str:
-    """What the person is told of the change; `crashed` is not for want of memory."""
+    """What the person is told of the change, "" for nothing; `crashed` is not for want of memory."""
     if crashed:
         return "One of my models keeps failing. I go on with another."
     if old.has_voice and not new.has_voice:
         return "Memory is short. I have to stop listening for now; please type instead."
     if new.has_voice and not old.has_voice:
         return "There is room again. I am listening."
+    if _models(old) == _models(new):  # a second opinion on what is a voice comes or goes
+        return ""
     down = new.total_bytes < old.total_bytes
     why = "Memory is short." if down else "There is room again."
     if old.llm != new.llm:
@@ -165,3 +172,7 @@ def sentence(old: Plan, new: Plan, crashed: bool = False) -> str:
     if new.context_tokens > old.context_tokens:
         return f"{why} I can remember more of what we say."
     return f"{why} I go on with {'less' if down else 'more'} of it."
+
+
+def _models(plan: Plan) -> tuple[object, ...]:
+    return plan.llm, plan.stt, plan.tts, plan.context_tokens, plan.kv_type

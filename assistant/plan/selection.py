@@ -48,8 +48,8 @@ class Plan(msgspec.Struct, frozen=True):
 def select(facts: Facts, no_better_than: Plan | None = None) -> Plan:
     """The best set that fits the budget, else the smallest.
 
-    With `no_better_than`, none of its models stands before that plan's of its kind.  Raises `ValueError`
-    without a language model.
+    With `no_better_than`, none of its models stands before that plan's of its kind, and it has a second
+    opinion only if that has.  Raises `ValueError` without a language model.
     """
     if not facts.llm:
         raise ValueError("a plan needs a language model")
@@ -60,10 +60,10 @@ def select(facts: Facts, no_better_than: Plan | None = None) -> Plan:
     llm, stt, tts = chosen
     assert llm.candidate is not None
     needs = processes(facts, chosen)
-    more = needs | {
-        "vad": with_second_opinion(facts.vad)
-    }  # of what is left: never in place of a better model
-    second = facts.second_opinion and "vad" in needs and total_bytes(more.values()) <= facts.budget_bytes
+    # of what is left: never in place of a better model
+    more = needs | {"vad": with_second_opinion(facts.vad)}
+    may_have_second = facts.second_opinion and (no_better_than is None or no_better_than.has_second_opinion)
+    second = may_have_second and "vad" in needs and total_bytes(more.values()) <= facts.budget_bytes
     return Plan(
         llm.candidate,
         stt.candidate,
@@ -85,7 +85,7 @@ def order(facts: Facts, plan: Plan) -> tuple[Any, ...]:
         llm, stt, tts = parts
         same = (llm.candidate, stt.candidate, tts.candidate) == (plan.llm, plan.stt, plan.tts)
         if same and (llm.context_tokens, llm.kv_type) == (plan.context_tokens, plan.kv_type):
-            return order_of(parts)
+            return (*order_of(parts), not plan.has_second_opinion)
     raise ValueError("the plan is of other facts")
 
 

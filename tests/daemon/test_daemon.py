@@ -16,6 +16,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -486,6 +487,7 @@ FACTS = Facts(
     tuple(of_path("llm", MODELS / f"tiny-chat-{kind}.gguf") for kind in ("q8_0", "q4_k_m")),
     (of_path("tts", MODELS / "en_US-tiny-medium.onnx"),),
 )
+WANTING = msgspec.structs.replace(FACTS, second_opinion=True)
 BEST, MUTE = select(FACTS), select(msgspec.structs.replace(FACTS, budget_bytes=0))
 MEMORY_BYTES = 64 * 2**30
 
@@ -493,12 +495,18 @@ MEMORY_BYTES = 64 * 2**30
 class Board:
     """A daemon whose workers others start, and the memory that its board has."""
 
-    def __init__(self, folder: Path, plan: Plan = BEST, config: Config = Config()) -> None:  # noqa: B008 - frozen
+    def __init__(
+        self,
+        folder: Path,
+        plan: Plan = BEST,
+        config: Config = Config(),  # noqa: B008 - frozen
+        facts: Facts = FACTS,
+    ) -> None:
         self.folder = folder
         self._root = folder / "root"
         (self._root / "proc").mkdir(parents=True)
         self.has(MEMORY_BYTES // 2)
-        self.watch = MemoryWatch(config, FACTS, plan, MemoryGauge(self._root))
+        self.watch = MemoryWatch(config, facts, plan, MemoryGauge(self._root))
         self.now_s = 1000.0
         self.daemon = Daemon(
             config, folder / "unused.sock", None, clock=lambda: self.now_s, memory=self.watch
@@ -597,6 +605,32 @@ def test_when_there_is_room_the_voice_comes_back(tmp_path: Path) -> None:
     states = board.status()
     assert {states[stage].state for stage in VOICE} == {"ready"}
     assert {states[stage].restarts for stage in VOICE} == {0}
+
+
+def test_a_second_opinion_comes_and_goes_unsaid_and_only_between_utterances(tmp_path: Path) -> None:
+    """Its worker may hold the beginning of a question."""
+    board = Board(tmp_path, facts=WANTING)
+    board.start(*STAGES)
+    board.passes(ROOM_BEFORE_UP_S + 1.0)
+    assert board.watch.plan.has_second_opinion
+    assert [board.fate(stage) for stage in STAGES] == ["The plan has changed.", "", "", ""]
+    board.start("vad")
+    assert board.links["vad"].config.vad.second_opinion
+    board.passes(10.0)
+
+    board.links["vad"].post(SpeechStarted(1, board.now_s))
+    states: tuple[Literal["gone", "ready"], ...] = ("gone", "ready")
+    for state in 2 * states:
+        board.links["llm"].post(StageState("llm", state, fault="memory" if state == "gone" else None))
+    board.passes(4 * TICK_S)
+    assert [board.fate(stage) for stage in STAGES] == [""] * 4
+    board.links["vad"].post(SpeechDropped(1))
+    board.passes(2 * TICK_S)
+    assert [board.fate(stage) for stage in STAGES] == ["The plan has changed.", "", "", ""]
+    board.start("vad")
+    board.passes(2 * TICK_S)
+    assert (board.fate("vad"), board.links["vad"].config.vad.second_opinion) == ("", False)
+    assert board.says() == []
 
 
 @pytest.mark.parametrize("is_said", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +309,35 @@ def test_deaths_that_stepped_down_are_not_counted_again() -> None:
     assert steps == [False, True] * 4
 
 
+# ---------------------------------------------------------------- a second opinion on what is a voice
+
+WANTING = msgspec.structs.replace(FACTS, second_opinion=True)
+
+
+def test_a_second_opinion_that_went_comes_back_when_there_is_room() -> None:
+    board = Board(WANTING)
+    best = board.plan
+    steps = [board.stepper.died("vad", board.now_s) for _ in range(2)]
+    assert [plan and plan.has_second_opinion for plan in steps] == [None, False]
+    assert runs(board.plan) == runs(best)
+    board.settle()
+    up = board.looks(PLENTY, LONGEST_BEFORE_UP_S + ROOM_BEFORE_UP_S)
+    assert [plan.has_second_opinion for plan in (best, *up)] == [True, True]
+
+
+def test_no_step_down_and_no_crash_brings_a_second_opinion() -> None:
+    """Where a smaller model leaves room for one, it would take the last there is, and vad begin anew."""
+    plain = [plan for plan in ladder(FACTS) if plan.has_voice]
+    for plan, below in pairwise(plain):
+        board = Board(WANTING, plan)
+        assert [board.stepper.died("llm", board.now_s) is None for _ in range(2)] == [True, False]
+        assert not board.plan.has_second_opinion
+        assert runs(board.plan) == runs(below)
+        board = Board(WANTING, plan)
+        changed = board.stepper.crashes("llm", board.now_s)
+        assert changed is None or not changed.has_second_opinion
+
+
 # ---------------------------------------------------------------- workers that die again and again
 
 
@@ -429,7 +459,7 @@ def test_whatever_crashes(budget_bytes: int, happenings: list[tuple[str, Any]]) 
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.sampled_from([FACTS, PINNED]),
+    st.sampled_from([FACTS, WANTING, PINNED]),
     st.integers(0, 2000 * MIB),
     st.lists(
         st.one_of(
@@ -516,3 +546,9 @@ def test_what_is_said(old: dict[str, object], new: dict[str, object], said: str)
         return at_most(PLENTY, facts)
 
     assert sentence(plan(**old), plan(**new)) == said
+
+
+def test_of_a_second_opinion_nothing_is_said() -> None:
+    without, with_it = at_most(PLENTY), at_most(PLENTY, WANTING)
+    assert without.total_bytes < with_it.total_bytes
+    assert sentence(with_it, without) == sentence(without, with_it) == ""

@@ -435,6 +435,23 @@ def test_a_second_opinion_takes_what_is_left_and_nothing_else(facts: Facts) -> N
 
 
 @given(FACTS, st.integers(0, 10 * GIB))
+def test_a_plan_no_better_than_another_has_no_second_opinion_that_the_other_has_not(
+    facts: Facts, budget_bytes: int
+) -> None:
+    rich = msgspec.structs.replace(facts, second_opinion=True)
+    plain, less = select(facts), msgspec.structs.replace(rich, budget_bytes=budget_bytes)
+    assert not select(less, no_better_than=plain).has_second_opinion
+    assert select(rich, no_better_than=select(rich)) == select(rich)
+
+
+@given(FACTS)
+def test_with_a_second_opinion_a_plan_is_better_than_without(facts: Facts) -> None:
+    rich = msgspec.structs.replace(facts, second_opinion=True)
+    if select(rich).has_second_opinion:
+        assert order(rich, select(rich)) < order(rich, select(facts))
+
+
+@given(FACTS, st.integers(0, 10 * GIB))
 def test_more_memory_never_gives_a_worse_plan(facts: Facts, budget_bytes: int) -> None:
     small, large = sorted((facts.budget_bytes, budget_bytes))
     plans = [select(msgspec.structs.replace(facts, budget_bytes=budget)) for budget in (small, large)]

@@ -6,9 +6,11 @@
     music     four chords of decaying tones with six harmonics each at 100 beats a minute, a drum and a hi-hat
     babble    twelve streams of the recordings of people, each faster or slower and thereby higher or lower,
               in any order, through the noise-like echo of a room (60 dB in half a second), none of it direct
+    talker    one such stream, direct and with that echo 6 dB below: a television in which somebody speaks
     hum       50 Hz with its harmonics up to 350 Hz, slowly beating, over faint hiss
 
-Only the voices in babble are recorded; the recordings are few, so babble repeats itself.
+Only the voices are recorded; the recordings are few, so they repeat themselves, and are of the same people
+as the speech that `turn_taking` puts into the noise.
 """
 
 from __future__ import annotations
@@ -103,9 +105,19 @@ def _music(samples: int, dice: np.random.Generator) -> Sound:
 
 
 def _babble(samples: int, dice: np.random.Generator) -> Sound:
+    return _echo(_voices(12, samples, dice), dice)
+
+
+def _talker(samples: int, dice: np.random.Generator) -> Sound:
+    said = _voices(1, samples, dice)
+    echo = _echo(said, dice)
+    return said / rms(said) + 0.5 * echo / rms(echo)
+
+
+def _voices(streams: int, samples: int, dice: np.random.Generator) -> Sound:
     people = [soundfile.read(path)[0] for path in sorted(PEOPLE.glob("*.wav"))]
     sound = np.zeros(samples)
-    for _ in range(12):
+    for _ in range(streams):
         filled = -int(dice.integers(5 * RATE_HZ))
         while filled < samples:
             person = people[dice.integers(len(people))]
@@ -115,6 +127,12 @@ def _babble(samples: int, dice: np.random.Generator) -> Sound:
             part = said[max(-filled, 0) : samples - filled]
             sound[max(filled, 0) : max(filled, 0) + len(part)] += part
             filled += len(said) + int(dice.uniform(0.1, 0.8) * RATE_HZ)
+    return sound
+
+
+def _echo(sound: Sound, dice: np.random.Generator) -> Sound:
+    """Of a room, without what comes directly."""
+    samples = len(sound)
     at_s = np.arange(RATE_HZ // 2) / RATE_HZ
     echo = dice.standard_normal(len(at_s)) * 10 ** (-3 * at_s / 0.5)
     length = 1 << (samples + len(echo)).bit_length()
@@ -136,5 +154,6 @@ NOISES: dict[str, Callable[[int, np.random.Generator], Sound]] = {
     "keyboard": _keyboard,
     "music": _music,
     "babble": _babble,
+    "talker": _talker,
     "hum": _hum,
 }

@@ -4,10 +4,10 @@
 
 Speech at -26 dBFS (root mean square from the first word to the last) alone, and with each of
 `benchmarks.noises` 20, 10 and 5 dB below it; 3 s of noise before and 2.5 s behind.  The speech: four
-recordings of people, two of them with word times, and the 24 of the project's own (synthetic) voice; where
-there are no times, it lasts from the first to the last 10 ms within 26 dB of the loudest, and 0.3 s at either
-end count as words.  Into those with word times a pause of 0.3, 0.5 or 0.8 s is put behind each word but the
-last, one at a time.
+recordings of people, two of them with word times, and the 24 of the project's own (synthetic) voice, which
+outweigh them in the commit (`jfk.wav` is left out); where there are no times, it lasts from the first to the
+last 10 ms within 26 dB of the loudest, and 0.3 s at either end count as words.  Into those with word times a
+pause of 0.3, 0.5 or 0.8 s is put behind each word but the last, one at a time.
 
 The words decide how long a silence is waited for, as in the chain; but here the transcript is right and
 there at once, and the answer, too: what the models take comes on top.  It has no mark at its end while the
@@ -17,8 +17,11 @@ sentence goes on.  `cut_marked` is the worst case: a recogniser that puts a full
 are not whole in one utterance, of all `trials`; the commit is from the end of the last word to the end of
 the turn, of the speech without inserted pauses.  A turn that the noise never let end counts as 2500 ms.
 
+`unfinished_ms` is the shortest silence that ended a turn whose words read as unfinished, if one did.
+
 Of each noise alone, `minutes` at three levels: how often speech began, how many utterances came out, and how
-many of these have words that the (tiny) recogniser stands by: these would be answered.
+many of these have words that the recogniser of the tests stands by (`answered`).  That one is tiny and knows
+the project's own voice; what it makes of noise says nothing of Whisper, so the utterances are what counts.
 
 Writes `turn_taking.png` beside the JSON.
 Goals: no word clipped, 2 % of the pauses cut, a commit within 300 ms in the median, no noise answered.
@@ -47,7 +50,7 @@ from assistant.audio.formats import FRAME_MS, FRAME_SAMPLES, RATE_HZ
 from assistant.config import Stt, Vad
 from assistant.engines.voice import Decision, VoiceDetector
 from assistant.engines.whisper import WhisperEngine
-from assistant.text.finished import hangover_ms, reads_as
+from assistant.text.finished import Reading, hangover_ms, reads_as
 from benchmarks.noises import NOISES, PEOPLE, Sound, noise, rms
 from benchmarks.report import RESULTS, percentile, report
 
@@ -89,8 +92,8 @@ class Heard(NamedTuple):
     begin_s: float
     end_s: float
     over_s: float
-    pcm: bytes
-    voiced_ms: int
+    waited_ms: float  # the silence that ended it
+    is_unfinished: bool  # as its words read
 
 
 def main() -> None:
@@ -185,11 +188,13 @@ def _condition(
     counts = dict.fromkeys(("pauses", "cut", "cut_marked", "first", "last"), 0)
     cut_by_pause = dict.fromkeys(PAUSES_S, 0)
     commits_ms: list[float] = []
+    unfinished_ms: list[float] = []
     for number, spoken in enumerate(trials):
         frames = list(_frames(_room(spoken.sound, snr_db, pool, number)))
         detector = VoiceDetector(settings)
         decisions = [detector.hear(frame) for frame in frames]
         turns = _turns(frames, decisions, spoken, mark="")
+        unfinished_ms += [turn.waited_ms for turn in turns if turn.is_unfinished]
         first, last = spoken.words[0], spoken.words[-1]
         counts["first"] += not _is_whole(first, turns)
         counts["last"] += not _is_whole(last, turns)
@@ -208,6 +213,7 @@ def _condition(
         "trials": len(trials),
         **counts,
         **{f"cut_{pause_s}": cut for pause_s, cut in cut_by_pause.items()},
+        "unfinished_ms": min(unfinished_ms, default=""),
         "commit_p50_ms": percentile(commits_ms, 50),
         "commit_p95_ms": percentile(commits_ms, 95),
     }
@@ -239,19 +245,21 @@ def _turns(frames: list[bytes], decisions: list[Decision], spoken: Spoken, mark:
         for event in endpointer.feed(frame, *decision):
             if isinstance(event, Paused):
                 paused = event
-                text = spoken.heard_until(event.speech_end_sample / RATE_HZ - BEFORE_S, mark)
-                wanted_ms = hangover_ms(reads_as(text, "en"), Vad().hangover_ms)
-                endpointer.expect(event.revision, wanted_ms)
+                reading = reads_as(
+                    spoken.heard_until(event.speech_end_sample / RATE_HZ - BEFORE_S, mark), "en"
+                )
+                endpointer.expect(event.revision, hangover_ms(reading, Vad().hangover_ms))
             elif isinstance(event, Ended):
-                turns.append(_heard(paused, number))
+                turns.append(_heard(paused, number, reading))
     return turns
 
 
-def _heard(paused: Paused, frames: int) -> Heard:
+def _heard(paused: Paused, frames: int, reading: Reading) -> Heard:
     begin_s = paused.start_sample / RATE_HZ - BEFORE_S
     over_s = frames * FRAME_MS / 1000 - BEFORE_S
     end_s = begin_s + len(paused.pcm) / 2 / RATE_HZ
-    return Heard(begin_s, end_s, over_s, paused.pcm, paused.voiced_ms)
+    waited_ms = 1000 * (over_s + BEFORE_S - paused.speech_end_sample / RATE_HZ)
+    return Heard(begin_s, end_s, over_s, waited_ms, reading is Reading.UNFINISHED)
 
 
 def _is_whole(word: Word, turns: list[Heard]) -> bool:

@@ -25,9 +25,10 @@ one or two frames, the shortest vowel three."""
 QUIET_WINDOW = 8
 """Frames (160 ms) over which the quietest place is looked for: about the pause between two words."""
 
-FADING_FRAMES = 8
-"""In noise a last syllable ends earlier to the detector than to the ear: a pause is announced up to 160 ms
-later while something of a voice may be left, so that its utterance has it.  Silence counts all the same."""
+FADING_FRAMES = 11
+"""In noise a last syllable ends earlier to the detector than to the ear: a pause is announced up to 220 ms
+later while something of a voice may be left, so that its utterance has it.  Silence counts all the same: with
+the usual settings a finished sentence still ends as soon."""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -97,6 +98,7 @@ class Endpointer:
         # what is kept: the open utterance, or what a coming one may need; the first of it is frame `_first`
         self._frames: list[bytes] = []
         self._voiced: list[bool] = []
+        self._faint: list[bool] = []
         self._first = 0
         # of the open utterance, in kept frames: where its last speech ends, and where its pause was announced
         self._open = False
@@ -134,6 +136,7 @@ class Endpointer:
             raise ValueError(f"a frame has {FRAME_BYTES} bytes, not {len(frame)}")
         self._frames.append(frame)
         self._voiced.append(voiced)
+        self._faint.append(faint)
         speech = voiced and sum(self._voiced[-ONSET_WINDOW:]) >= ONSET_VOICED
         if self._open:
             return self._go_on(speech, voiced, faint)
@@ -230,12 +233,12 @@ class Endpointer:
             return [Dropped()]
         earliest = max(2 * len(self._frames) // 3, self._speech_reached())
         cut = quietest(self._frames, earliest)
-        rest = list(zip(self._frames[cut:], self._voiced[cut:], strict=True))
-        del self._frames[cut:], self._voiced[cut:]
+        rest = list(zip(self._frames[cut:], self._voiced[cut:], self._faint[cut:], strict=True))
+        del self._frames[cut:], self._voiced[cut:], self._faint[cut:]
         self._speech_end = max(i for i, voiced in enumerate(self._voiced, 1) if voiced)
         events = self._close()
-        for frame, voiced in rest:
-            events += self.feed(frame, voiced)
+        for frame, voiced, faint in rest:
+            events += self.feed(frame, voiced, faint)
         return events
 
     def _is_speech(self) -> bool:
@@ -248,7 +251,7 @@ class Endpointer:
 
     def _forget(self, frames: int) -> None:
         frames = max(frames, 0)
-        del self._frames[:frames], self._voiced[:frames]
+        del self._frames[:frames], self._voiced[:frames], self._faint[:frames]
         self._first += frames
 
 

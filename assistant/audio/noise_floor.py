@@ -8,15 +8,20 @@ QUIETEST_DB = -70.0
 """Quieter is no quieter: a muted microphone has no floor that a room would have to rise to for seconds."""
 
 OF_NOISE, OF_WEAK_VOICE, OF_VOICE = 1 / 50, 1 / 500, 1 / 1500
-"""What part a frame has in the floor: that follows noise within a second, and hardly what is a voice; but
-somebody's television is a voice, too, and becomes part of the room within half a minute, sooner where it is
-less than `WEAK_DB` louder: so do many voices that were taken for one."""
+"""What part a frame has in the floor: that follows noise within a second, and hardly what is a voice.  Many
+voices that were taken for one are less than `WEAK_DB` louder and become part of the room within half a
+minute.  A single one does not, as from a television: between its words the floor falls again."""
 
 WEAK_DB = 9.0
 
+OF_SILENCE, SILENCE_DB = 1 / 10, 6.0
+"""The part of what is so far below the floor, of a noise that has stopped: who speaks next is heard within
+the pre-roll.  Noise itself is seldom that far below its mean, so that its floor hardly sinks."""
+
 SMOOTHING = 1 / 3
-BLOCK_FRAMES, BLOCKS = 25, 10
-"""Ten blocks of half a second: even who speaks on and on is silent for 60 ms within them."""
+BLOCK_FRAMES, FIRST_BLOCKS, BLOCKS = 25, 2, 10
+"""Ten blocks of half a second: even who speaks on and on is silent for 60 ms within them.  At first two must
+do: a fan that runs already is no voice for longer than a second."""
 
 
 class NoiseFloor:
@@ -48,11 +53,13 @@ class NoiseFloor:
         above_db = level_db - self._floor_db
         part = OF_NOISE if not voiced else OF_VOICE if above_db >= WEAK_DB else OF_WEAK_VOICE
         self._floor_db += part * above_db
+        if not voiced:
+            self._floor_db += OF_SILENCE * min(0.0, level_db + SILENCE_DB - self._floor_db)
         self._smoothed_db += SMOOTHING * (level_db - self._smoothed_db)
         self._least_db = min(self._least_db, self._smoothed_db)
         self._frames += 1
         if self._frames == BLOCK_FRAMES:
             self._past_db.append(self._least_db)
             self._least_db, self._frames = 0.0, 0
-            if len(self._past_db) == BLOCKS:
+            if len(self._past_db) >= FIRST_BLOCKS:
                 self._floor_db = max(self._floor_db, min(self._past_db))

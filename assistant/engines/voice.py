@@ -30,11 +30,22 @@ LIKELY, POSSIBLE, FAINT = 0.5, 0.35, 0.1
 These and the limits above were chosen with `benchmarks.turn_taking`.
 """
 
+SINKS_DB = 20.0
+"""How far a last syllable may be below the voice before it: without a second opinion, it may go on wherever
+the noise is less than that below."""
+
+VOICE_PART = 1 / 25
+"""What part a frame has in how loud somebody speaks: the last half second or so counts."""
+
 BREATH_FRAMES = 75
 """Speech goes on for a second and a half: over that the limit rises from the second to the first."""
 
 AWAKE_FRAMES = 50
 """Silero listens until neither detector has heard anything like a voice for a second."""
+
+STOPS_DB = 20.0
+"""So far below the noise floor, a noise has stopped: after a loud one, Silero takes a voice for none for
+seconds, unless it forgets it."""
 
 LEAD_FRAMES = 15
 """It hears the 300 ms before webrtcvad woke it, too: it judges by what came before."""
@@ -70,6 +81,7 @@ class VoiceDetector:
         self._lead: deque[bytes] = deque(maxlen=LEAD_FRAMES)
         self._awake = 0  # frames for which Silero listens yet
         self._speaking = 0  # frames for which the lower limits hold yet
+        self._voice_db = 0.0  # how loud somebody speaks
 
     @property
     def noise_dbfs(self) -> float:
@@ -88,13 +100,17 @@ class VoiceDetector:
         change of the gain would be one of the noise.  Raises `ValueError` for a frame of another length.
         """
         heard = faint = self._webrtc.voiced(frame)
-        if self._silero is not None:
-            probability = self._second_opinion(self._silero, frame, heard)
-            heard = probability >= (POSSIBLE if self._speaking else LIKELY)
-            faint = faint or probability >= FAINT
         samples = memoryview(frame).cast("h").tolist()
         level_db = dbfs(math.hypot(*samples) / math.sqrt(FRAME_SAMPLES)) - gain_db
         steep_db = dbfs(math.dist(samples[1:], samples[:-1]) / math.sqrt(FRAME_SAMPLES)) - gain_db
+        if self._silero is None:
+            faint = heard or (self._speaking > 0 and self._floor.above(self._voice_db) < SINKS_DB)
+        else:
+            if not self._speaking and self._floor.above(level_db) < -STOPS_DB:
+                self._silero.forget()
+            probability = self._second_opinion(self._silero, frame, heard)
+            heard = probability >= (POSSIBLE if self._speaking else LIKELY)
+            faint = faint or probability >= FAINT
         goes_on_db = GOES_ON_PLAIN_DB if self._silero is None else GOES_ON_DB
         less_db = (BEGINS_DB - goes_on_db) * self._speaking / BREATH_FRAMES
         voiced = heard and (
@@ -103,6 +119,9 @@ class VoiceDetector:
         )
         self._floor.learn(level_db, voiced)
         self._steep_floor.learn(steep_db, voiced)
+        if voiced:
+            part = VOICE_PART if self._speaking else 1.0
+            self._voice_db += part * (level_db - self._voice_db)
         self._speaking = BREATH_FRAMES if voiced else max(0, self._speaking - 1)
         self._awake = AWAKE_FRAMES if faint else max(0, self._awake - 1)
         return Decision(voiced, faint)

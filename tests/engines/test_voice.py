@@ -92,14 +92,45 @@ def test_in_noise_the_first_and_the_last_word_are_in_it(
     sound += hiss(len(sound) / RATE_HZ, -26 - snr_db, low_hz)
     ((begin_s, _, end_s),) = [u for u in utterances(endpoint(sound, settings)) if u[2] > 6]
     assert begin_s < 6 + loud_s[0]
-    assert 6 + loud_s[-1] < end_s + (0 if settings is BOTH else 0.05)
+    assert 6 + loud_s[-1] < end_s
 
 
 @pytest.mark.parametrize("settings", [PLAIN, BOTH], ids=["plain", "both"])
 @pytest.mark.parametrize("low_hz", [1e9, 300])
-def test_after_five_seconds_steady_noise_is_no_voice_however_loud(low_hz: float, settings: Vad) -> None:
-    found = utterances(endpoint(hiss(20, -25, low_hz), settings))
-    assert all(end_s < 7 for _, _, end_s in found)
+@pytest.mark.parametrize(("silent_s", "within_s"), [(0, 1.5), (6, 7)])
+def test_steady_noise_is_no_voice_for_long_however_loud(
+    silent_s: int, within_s: float, low_hz: float, settings: Vad
+) -> None:
+    """What is there from the beginning for a second, what is switched on for five."""
+    noise = np.concatenate([hiss(silent_s, -70) if silent_s else [], hiss(20, -25, low_hz)])
+    found = utterances(endpoint(noise, settings))
+    assert all(end_s < silent_s + within_s for _, _, end_s in found)
+
+
+@pytest.mark.parametrize("settings", [PLAIN, BOTH], ids=["plain", "both"])
+@pytest.mark.parametrize("low_hz", [1e9, 300])
+@pytest.mark.parametrize("name", ["q00.wav", "people/librivox-0880.wav", "people/cards-002.wav"])
+def test_who_speaks_when_a_noise_has_stopped_is_heard_whole(name: str, low_hz: float, settings: Vad) -> None:
+    """Neither the floor nor Silero may go by the noise any longer."""
+    speech = at_level(recorded(name), -38)
+    loud_s = np.flatnonzero(np.abs(speech) > np.max(np.abs(speech)) / 10) / RATE_HZ
+    sound = np.concatenate([hiss(15, -25, low_hz), np.zeros(RATE_HZ * 2 // 5), speech, np.zeros(RATE_HZ)])
+    sound += hiss(len(sound) / RATE_HZ, -66)
+    ((begin_s, _, end_s),) = [u for u in utterances(endpoint(sound, settings)) if u[2] > 15]
+    assert begin_s < 15.4 + loud_s[0]
+    assert 15.4 + loud_s[-1] < end_s
+
+
+@pytest.mark.parametrize(
+    ("name", "snr_db"), [("q00.wav", 15), ("people/librivox-0880.wav", 10), ("people/cards-002.wav", 10)]
+)
+def test_without_a_second_opinion_the_last_syllable_is_in_it(name: str, snr_db: float) -> None:
+    speech = at_level(recorded(name), -26)
+    ends_s = np.flatnonzero(np.abs(speech) > np.max(np.abs(speech)) / 10)[-1] / RATE_HZ
+    sound = np.concatenate([np.zeros(6 * RATE_HZ), speech, np.zeros(2 * RATE_HZ)])
+    sound += hiss(len(sound) / RATE_HZ, -26 - snr_db, 300)
+    *_, (_, _, end_s) = utterances(endpoint(sound, PLAIN))
+    assert 6 + ends_s < end_s
 
 
 @pytest.mark.parametrize("dbfs", [-40, -20])
@@ -108,9 +139,12 @@ def test_noises_are_no_utterances(path: Path, dbfs: float) -> None:
     noise = np.tile(recorded(f"nonspeech/{path.name}"), 3)
     if np.any(noise):
         noise = at_level(noise, dbfs)
-    assert len(utterances(endpoint(noise, BOTH))) <= (
-        path.stem == "music"
-    )  # a chord of it passes for an "ah"
+    most = path.stem == "music"  # a chord of it passes for an "ah"
+    assert len(utterances(endpoint(noise, BOTH))) <= most
+    # what a second opinion is for: webrtcvad takes each burst of loud clicks for a voice, and noise from the
+    # first frame on until its floor is known
+    most_plain = {"silence": 0, "clicks": 3}.get(path.stem, 1)
+    assert len(utterances(endpoint(noise, PLAIN))) <= most_plain
 
 
 @pytest.mark.parametrize("settings", [PLAIN, BOTH], ids=["plain", "both"])

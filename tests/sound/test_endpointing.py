@@ -116,7 +116,13 @@ def test_events(voiced: str, kinds: str) -> None:
 
 @pytest.mark.parametrize(
     ("faint", "paused"),
-    [("100.", 44), ("40. 3v 57.", 44), ("40. 5v 55.", 45), ("40. 8v 52.", 48), ("40. 60v", 52)],
+    [
+        ("100.", 44),
+        ("40. 3v 57.", 44),
+        ("40. 5v 55.", 45),
+        ("40. 11v 49.", 51),
+        ("40. 60v", 55),
+    ],
 )
 def test_while_something_of_a_voice_may_be_left_a_pause_waits_a_little(faint: str, paused: int) -> None:
     events = run(DEFAULT, flags("20. 20v 60."), faint=flags(faint))
@@ -348,6 +354,8 @@ def test_splitting_loses_and_doubles_nothing(runs: list[tuple[int, int]], dice: 
 def test_a_faint_voice_makes_an_utterance_no_shorter_and_ends_it_no_later(
     vad: Vad, voiced: list[bool], faint: list[bool]
 ) -> None:
+    # no splits: where one is depends on what the utterance before has left of its silence
+    vad = msgspec.structs.replace(vad, max_utterance_s=60)
     sure, unsure = run(vad, voiced), run(vad, voiced, faint=faint)
     # announced later, a pause may turn out to be none, and then the revisions differ
     assert [(at, type(event)) for at, event in sure if isinstance(event, (Started, Ended, Dropped))] == [

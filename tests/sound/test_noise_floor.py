@@ -28,11 +28,15 @@ def heard(*runs: tuple[float, float, bool]) -> NoiseFloor:
         ([(5, -40, False)], -40, -0.1, 0.5),
         ([(5, -40, False)], -28, 11.9, 12.5),
         ([(5, -30, False), (4, -60, False)], -60, -1, 1),  # the fan is off
+        ([(30, -25, False), (0.4, -65, False)], -42, 9, 20),  # a voice is heard at once
+        ([(30, -25, False), (0.1, -30, False)], -25, 0, 1),  # that is noise that varies
+        ([(1, -25, True)], -25, -0.1, 0.1),  # it runs already, and is taken for a voice
         ([(5, -60, False), (4, -30, False)], -30, -0.1, 1),  # and on again
         ([(5, -60, False), (4, -20, True)], -20, 34, 40),  # who speaks on is no noise
         ([(5, -60, False), (4, -20, True), (0.1, -55, True), (4, -20, True)], -20, 27, 40),
         ([(6, -25, True)], -25, -0.1, 0.1),  # nobody speaks for five seconds without a breath
         ([(60, -45, True), (4, -25, True)], -25, 14, 22),
+        ([(0.4, -45, True), (0.2, -65, False)] * 100, -45, 12, 20),  # who speaks in a television is heard yet
         ([(5, -100, False)], -60, 9.9, 10.1),  # a muted microphone
         ([(5, -100, False), (2, -40, False)], -40, 0, 5),
     ],

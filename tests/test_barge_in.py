@@ -10,7 +10,7 @@ from benchmarks.barge_in import PEOPLE, STOP, TESTS, in_the_room
 from benchmarks.room import at_normal_level
 
 
-@pytest.mark.parametrize(("barge_in", "echo_db", "delay_ms"), [("voice", -10, 100), ("word", -30, 20)])
+@pytest.mark.parametrize(("barge_in", "echo_db", "delay_ms"), [("voice", -20, 100), ("word", -30, 20)])
 def test_it_answers_people_and_not_itself_and_people_can_stop_it(
     barge_in: str, echo_db: float, delay_ms: float
 ) -> None:

@@ -31,7 +31,7 @@ from assistant.messages import (
     TurnFinished,
     Utterance,
 )
-from assistant.stages import vad
+from assistant.stages import microphone as stage_microphone
 from benchmarks.room import Room, at_normal_level, first_voiced
 
 ANSWERS = ("q00", "q02", "q07", "q11")
@@ -74,7 +74,7 @@ class Scene:
             people[at * FRAME_SAMPLES : at * FRAME_SAMPLES + len(said)] = said
         self.heard = Room(echo_db, delay_ms, seed=1, noise_dbfs=-66).hear(speaker, people)
         self.microphone = Recording(self.heard)
-        monkeypatch.setattr(vad, "open_microphone", lambda *_: self.microphone)
+        monkeypatch.setattr(stage_microphone, "open_microphone", lambda *_: self.microphone)
         self.listening = Listening(Config(audio=Audio(microphone=microphone, barge_in=barge_in)))
         for n in range(frames):
             at_s = EPOCH_S + (BEGINS + n) * 0.02
@@ -115,7 +115,7 @@ def test_a_gain_makes_the_echo_no_person(
 ) -> None:
     """Somebody has spoken to it very quietly before: all is amplified by 24 dB."""
     scene = Scene(monkeypatch, "voice", at, echo_db=echo_db, microphone="auto").speaks()
-    gain = scene.listening.stage._gain
+    gain = scene.listening.stage._ear._gain
     assert gain is not None
     for _ in range(1_000):
         gain._control.learn(-52.0, voiced=True, noise_dbfs=-80.0)

@@ -47,6 +47,7 @@ from assistant.queues import socket as queues
 from assistant.queues.link import Link
 from assistant.service import EXIT_UNUSABLE, Systemd, systemd
 from assistant.stages import loop, vad
+from assistant.stages import microphone as stage_microphone
 from assistant.stages.loop import Handler, Listener, work
 
 TOO_LONG = "secret " * 3000
@@ -109,7 +110,7 @@ def employ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Employ]:
 
         # what a worker opens, the end of its process closes
         monkeypatch.setattr(loop, "connect", connect)
-        monkeypatch.setattr(vad, "open_microphone", open_microphone)
+        monkeypatch.setattr(stage_microphone, "open_microphone", open_microphone)
         monkeypatch.setattr(vad, "RESTART_AFTER_S", 0.0)
         monkeypatch.setattr(vad, "LOOK_FOR_S", 0.0)
 

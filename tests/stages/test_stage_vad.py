@@ -42,7 +42,8 @@ from assistant.messages import (
     Utterance,
 )
 from assistant.service import Systemd
-from assistant.stages import vad
+from assistant.stages import ear, vad
+from assistant.stages import microphone as stage_microphone
 from assistant.stages.vad import MOST_UNFINISHED, VadStage
 
 EPOCH_S = 5_000.0
@@ -119,7 +120,7 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Room:
     """`room(microphone, half_duplex)`: a stage that hears that microphone instead of a device."""
 
     def furnish(microphone: Microphone, half_duplex: bool = False) -> Listening:
-        monkeypatch.setattr(vad, "open_microphone", lambda *_: microphone)
+        monkeypatch.setattr(stage_microphone, "open_microphone", lambda *_: microphone)
         name = "auto" if half_duplex else "card:recording"
         return Listening(Config(audio=Audio(microphone=name, auto_gain=False)))
 
@@ -398,7 +399,7 @@ def test_what_came_before_it_was_deaf_is_forgotten(
     room: Room, monkeypatch: pytest.MonkeyPatch, half_duplex: bool, notices: Notices
 ) -> None:
     """What is heard afterwards does not follow on that."""
-    monkeypatch.setattr(vad, "VoiceDetector", Forgetful)
+    monkeypatch.setattr(ear, "VoiceDetector", Forgetful)
     hear_while_playing(room, half_duplex, notices)
     assert Forgetful.last.forgot == {PLAYS}
 
@@ -548,8 +549,8 @@ def plug(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plugs]:
 
     def put(*found: Microphone | AudioError) -> Plugs:
         plugs = Plugs(*found)
-        monkeypatch.setattr(vad, "open_microphone", plugs.open)
-        monkeypatch.setattr(vad, "RETRY_EVERY_S", 0.0)
+        monkeypatch.setattr(stage_microphone, "open_microphone", plugs.open)
+        monkeypatch.setattr(stage_microphone, "RETRY_EVERY_S", 0.0)
         return plugs
 
     return put
@@ -689,7 +690,9 @@ def test_a_stage_that_waits_for_a_microphone_is_alive(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.setblocking(False)
-        monkeypatch.setattr(vad, "systemd", Systemd())
+        systemd = Systemd()
+        for module in (vad, stage_microphone):
+            monkeypatch.setattr(module, "systemd", systemd)
         told: list[str] = []
         hearing = Listening(ALONE)
         hearing.daemon.when_looking = lambda _timeout_s: told.extend(received(manager))
@@ -748,7 +751,7 @@ class Street:
 def street(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Street]:
     sound = joined(0.5, recording("q00.wav"), 1.2, recording("q04.wav"), 1.2)
     street = Street(tmp_path, sound, speed=20.0)
-    monkeypatch.setattr(vad, "open_microphone", street.open)
+    monkeypatch.setattr(stage_microphone, "open_microphone", street.open)
     street.card.start()
     yield street
     street.close()

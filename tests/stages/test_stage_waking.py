@@ -39,7 +39,7 @@ from assistant.messages import (
     Utterance,
     Woken,
 )
-from assistant.stages import vad
+from assistant.stages import microphone as stage_microphone
 from assistant.stages.waking import KEPT_FRAMES
 
 WORD = Wake(mode="word", follow_up_s=4)
@@ -87,7 +87,7 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Furnish:
     """`room(microphone, wake)`: a stage that hears that microphone and is woken so."""
 
     def furnish(microphone: Recording, wake: Wake, half_duplex: bool = False) -> Called:
-        monkeypatch.setattr(vad, "open_microphone", lambda *_: microphone)
+        monkeypatch.setattr(stage_microphone, "open_microphone", lambda *_: microphone)
         name = "auto" if half_duplex else "card:recording"
         return Called(Config(audio=Audio(microphone=name), wake=wake))
 
@@ -336,7 +336,7 @@ def test_where_there_are_no_pins_everything_else_works(
 
 @pytest.mark.parametrize(("away_s", "is_heard"), [(2.0, True), (LISTEN_S, False)])
 def test_a_call_holds_for_the_microphone_that_is_plugged_in_again(
-    room: Furnish, away_s: float, is_heard: bool
+    room: Furnish, monkeypatch: pytest.MonkeyPatch, away_s: float, is_heard: bool
 ) -> None:
     """Its positions begin anew, the time does not."""
     sound = joined(1.0, call(), 1.0)
@@ -347,7 +347,7 @@ def test_a_call_holds_for_the_microphone_that_is_plugged_in_again(
     listening = room(first, WORD)
 
     def pull() -> None:
-        listening.stage._open = lambda *_, **__: second  # type: ignore[method-assign] # the device that is found
+        monkeypatch.setattr(stage_microphone, "find", lambda *_, **__: second)
         raise AudioError("It was pulled out.")
 
     first.at[len(sound) // FRAME_SAMPLES - 10] = pull
@@ -379,8 +379,8 @@ def test_the_button_works_where_there_is_no_microphone(
                 return second
         raise AudioError("There is none.")
 
-    monkeypatch.setattr(vad, "open_microphone", find)
-    monkeypatch.setattr(vad, "RETRY_EVERY_S", 0.0)
+    monkeypatch.setattr(stage_microphone, "open_microphone", find)
+    monkeypatch.setattr(stage_microphone, "RETRY_EVERY_S", 0.0)
     first.at[10] = lambda: listening.tell(PlaybackStarted(6, 1.0))
 
     def pull() -> None:

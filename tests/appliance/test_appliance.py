@@ -69,6 +69,7 @@ def test_who_is_not_of_its_group_is_told_so(board: Board) -> None:
 def test_when_memory_runs_out_the_language_model_dies_first(board: Board) -> None:
     machine = board.machine
     before = {unit: machine.main_pid(unit) for unit in UNITS}
+    began = machine.cursor()
     machine.limit_memory(machine.memory_bytes() + 100 * MIB)
     hog = f"import signal; held = bytearray({120 * MIB}); signal.pause()"
     machine.run("systemd-run", "--unit=hog", "-p", "OOMScoreAdjust=-1000", "python3", "-c", hog)
@@ -77,5 +78,10 @@ def test_when_memory_runs_out_the_language_model_dies_first(board: Board) -> Non
     machine.run("systemctl", "stop", "hog")
     machine.limit_memory(-1)
     board.wait_ready()
-    assert [unit for unit in UNITS if machine.main_pid(unit) != before[unit]] == [llm]
+    # the kernel may take the next one, too, before the memory of the first is free again
+    journal = machine.journal(*UNITS, after=began)
+    killed = [line.split(": ")[1] for line in journal.splitlines() if "code=killed" in line]
+    assert killed[0] == llm
+    changed = {unit for unit in UNITS if machine.main_pid(unit) != before[unit]}
+    assert changed <= {llm, "assistant-stt.service"}
     assert board.ask("q12").endswith(ANSWERS["q12"])

@@ -110,7 +110,7 @@ def test_the_boot_partition_overrides_key_by_key(fresh_board: Board) -> None:
     assert "with 768 tokens" in machine.journal("assistant.service")
     good = machine.shell("cat /var/lib/assistant/config.good.json")
     assert '"max_tokens":100' in good
-    assert '"sounds":{"earcons":false,"faults":false}' in good
+    assert '"sounds":{"earcons":false,"volume":1.0,"faults":false}' in good
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ starts() { # starts FOLDER: whether the version in it runs and finds every libra
     python_of "$1" -m assistant --version && python_of "$1" - <<'END'
 import importlib, pkgutil
 
-import faster_whisper, gpiozero, jinja2, llama_cpp, piper, pymicro_wakeword, sounddevice, soundfile, soxr
+import faster_whisper, gpiozero, jinja2, llama_cpp, piper, pymicro_wakeword, pywebrtc_audio, sounddevice, soundfile, soxr
 
 import assistant
 

@@ -466,4 +466,4 @@ def test_a_key_of_an_earlier_version_means_what_it_meant(text: str, barge_in: st
     """The file of settings outlives an update."""
     file = tmp_path / "config.toml"
     file.write_text(f"[audio]\n{text}\n")
-    assert load(file).audio == Audio(barge_in=barge_in)  # type: ignore[arg-type]
+    assert load(file).audio == Audio(barge_in=barge_in)  # type: ignore[arg-type] # one of its words

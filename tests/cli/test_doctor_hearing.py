@@ -85,7 +85,7 @@ def test_one_sentence(facts: Facts, state: str, what: str, mend: str) -> None:
         (SAID, "the capital of germany, is berlin", 6, 6),
         (SAID, "Berlin is the capital of Germany.", 4, 6),  # in their order
         (SAID, "", 0, 6),
-        ("La capitale de l'Allemagne est Berlin.", "La capitale de l’Allemagne est Berlin", 7, 7),  # noqa: RUF001
+        ("La capitale de l'Allemagne est Berlin.", "La capitale de l’Allemagne est Berlin", 7, 7),  # noqa: RUF001 - typeset
         ("", "Hello.", 0, 0),
     ],
 )

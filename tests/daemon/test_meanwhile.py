@@ -20,7 +20,7 @@ CUT_OFF = Exchange("Why?", "The capital of Germany is Berlin. It has", cut_off=T
 def speaking(barge_in: Literal["off", "word", "voice"], **wake: str) -> Room:
     """A room in which the second sentence of an answer is in the air."""
     room = Room()
-    room.turns = Turns(Config(audio=Audio(barge_in=barge_in), wake=Wake(**wake)))  # type: ignore[arg-type]
+    room.turns = Turns(Config(audio=Audio(barge_in=barge_in), wake=Wake(**wake)))  # type: ignore[arg-type] # words
     room.turns.stage_joined("vad")
     if wake.get("mode") == "word":
         room.fact("vad", Woken("word", room.now_s))

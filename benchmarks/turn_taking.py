@@ -48,7 +48,7 @@ import soxr
 from assistant.audio.endpointing import Ended, Endpointer, Paused, Started
 from assistant.audio.formats import FRAME_MS, FRAME_SAMPLES, RATE_HZ
 from assistant.config import Stt, Vad
-from assistant.engines.voice import Decision, VoiceDetector
+from assistant.engines.voice import SILENT, Decision, VoiceDetector
 from assistant.engines.whisper import WhisperEngine
 from assistant.text.finished import Reading, hangover_ms, reads_as
 from benchmarks.noises import NOISES, PEOPLE, Sound, noise, rms
@@ -241,8 +241,8 @@ def _turns(frames: list[bytes], decisions: list[Decision], spoken: Spoken, mark:
     """The utterances of a trial, in seconds after the speech's first sample."""
     endpointer = Endpointer(Vad())
     turns = []
-    for number, (frame, decision) in enumerate(zip(frames, decisions, strict=True), 1):
-        for event in endpointer.feed(frame, *decision):
+    for number, (frame, decision) in enumerate([*zip(frames, decisions, strict=True), (b"", SILENT)], 1):
+        for event in endpointer.feed(frame, *decision) if frame else endpointer.end():
             if isinstance(event, Paused):
                 paused = event
                 reading = reads_as(

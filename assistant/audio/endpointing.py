@@ -31,6 +31,11 @@ later while something of a voice may be left, so that its utterance has it.  Sil
 the usual settings a finished sentence still ends as soon."""
 
 
+LEAD_FRAMES = 30
+"""Where noise covers how a sentence begins, its utterance reaches back another 600 ms, as far as a voice may
+have been."""
+
+
 class Started(msgspec.Struct, frozen=True):
     """Speech began; `sample` is the first one of the first voiced frame."""
 
@@ -93,6 +98,7 @@ class Endpointer:
         self._max = _frames(1000 * settings.max_utterance_s)
         # a third of the longest utterance at most, so that the part before a split is never pre-roll alone
         self._pre_roll = min(_frames(settings.pre_roll_ms), self._max // 3)
+        self._lead = min(LEAD_FRAMES, self._max // 3 - self._pre_roll)
         # a window that completes with the next frame may begin ONSET_WINDOW - 1 frames back
         self._onset = max(ONSET_WINDOW - 1, recalled)
         # what is kept: the open utterance, or what a coming one may need; the first of it is frame `_first`
@@ -142,7 +148,7 @@ class Endpointer:
             return self._go_on(speech, voiced, faint)
         if speech:
             return [self._begin(ONSET_WINDOW)]
-        self._forget(len(self._frames) - self._pre_roll - self._onset)
+        self._forget_all_but_a_beginning()
         return []
 
     def recall(self, voiced: list[bool]) -> list[Event]:
@@ -163,14 +169,18 @@ class Endpointer:
         """Speech began with the first voiced one of the last `frames`."""
         onset = max(len(self._frames) - frames, 0)
         voice = self._voiced.index(True, onset)
-        self._forget(voice - self._pre_roll)
+        lead = 0
+        while lead < min(self._lead, voice) and self._faint[voice - lead - 1]:
+            lead += 1
+        started = Started(self.settled + voice * FRAME_SAMPLES)
+        self._forget(voice - self._pre_roll - lead)
         self._open = True
         self._speech_end = len(self._frames)
         self._paused_at = None
         self._revision = 0
         self._ends_after = self._hangover
         self._looked_at = len(self._frames)
-        return Started(self.settled + min(voice, self._pre_roll) * FRAME_SAMPLES)
+        return started
 
     def _go_on(self, speech: bool, voiced: bool, faint: bool) -> list[Event]:
         events: list[Event] = []
@@ -215,7 +225,7 @@ class Endpointer:
         events: list[Event] = []
         if self._paused_at is None:
             if not self._is_speech():
-                self._forget(len(self._frames) - self._pre_roll - self._onset)
+                self._forget_all_but_a_beginning()
                 return [Dropped()]
             events.append(self._pause())
         events.append(Ended(self._revision, self.settled + self._speech_end * FRAME_SAMPLES))
@@ -248,6 +258,10 @@ class Endpointer:
         """The least number of frames that hold enough speech to be kept."""
         needed = max(_frames(self._min_speech_ms), 1)
         return [i for i, voiced in enumerate(self._voiced, 1) if voiced][needed - 1]
+
+    def _forget_all_but_a_beginning(self) -> None:
+        """Of an utterance to come."""
+        self._forget(len(self._frames) - self._pre_roll - self._lead - self._onset)
 
     def _forget(self, frames: int) -> None:
         frames = max(frames, 0)

@@ -40,6 +40,13 @@ VOICE_PART = 1 / 25
 BREATH_FRAMES = 75
 """Speech goes on for a second and a half: over that the limit rises from the second to the first."""
 
+LAG_FRAMES, RISES = 4, 0.1
+"""Silero knows a voice 60 ms late, when a short word is nearly over: while its probability rises so much in
+80 ms, what counts is how loud they were."""
+
+CLEAR_DB, OVER_DB = 9.0, 2.0
+"""Where a voice stands so far out of the noise, a frame that hardly does holds nothing more of it."""
+
 AWAKE_FRAMES = 50
 """Silero listens until neither detector has heard anything like a voice for a second."""
 
@@ -61,6 +68,12 @@ class Decision(NamedTuple):
 SILENT = Decision(False, False)
 
 
+class _Frame(NamedTuple):
+    above_db: float
+    steep_above_db: float
+    probability: float
+
+
 class VoiceDetector:
     """Decides frame by frame; it adapts to the noise it hears, so each microphone has its own.
 
@@ -79,6 +92,7 @@ class VoiceDetector:
             self._silero = SileroVad()
         self._floor, self._steep_floor = NoiseFloor(), NoiseFloor()
         self._lead: deque[bytes] = deque(maxlen=LEAD_FRAMES)
+        self._recent: deque[_Frame] = deque(maxlen=LAG_FRAMES + 1)
         self._awake = 0  # frames for which Silero listens yet
         self._speaking = 0  # frames for which the lower limits hold yet
         self._voice_db = 0.0  # how loud somebody speaks
@@ -91,6 +105,7 @@ class VoiceDetector:
     def forget(self) -> None:
         """What comes next does not follow on what came before; the room is the same."""
         self._lead.clear()
+        self._recent.clear()
         self._awake = self._speaking = 0  # Silero forgets when it wakes
 
     def hear(self, frame: bytes, gain_db: float = 0.0) -> Decision:
@@ -103,28 +118,39 @@ class VoiceDetector:
         samples = memoryview(frame).cast("h").tolist()
         level_db = dbfs(math.hypot(*samples) / math.sqrt(FRAME_SAMPLES)) - gain_db
         steep_db = dbfs(math.dist(samples[1:], samples[:-1]) / math.sqrt(FRAME_SAMPLES)) - gain_db
+        above_db, clear_db = self._floor.above(level_db), self._floor.above(self._voice_db)
+        probability = 0.0
         if self._silero is None:
-            faint = heard or (self._speaking > 0 and self._floor.above(self._voice_db) < SINKS_DB)
+            faint = heard or (self._speaking > 0 and clear_db < SINKS_DB)
         else:
-            if not self._speaking and self._floor.above(level_db) < -STOPS_DB:
+            if not self._speaking and above_db < -STOPS_DB:
                 self._silero.forget()
             probability = self._second_opinion(self._silero, frame, heard)
             heard = probability >= (POSSIBLE if self._speaking else LIKELY)
             faint = faint or probability >= FAINT
-        goes_on_db = GOES_ON_PLAIN_DB if self._silero is None else GOES_ON_DB
-        less_db = (BEGINS_DB - goes_on_db) * self._speaking / BREATH_FRAMES
-        voiced = heard and (
-            self._floor.above(level_db) >= BEGINS_DB - less_db
-            or self._steep_floor.above(steep_db) >= STEEP_BEGINS_DB - less_db
-        )
+        self._recent.append(_Frame(above_db, self._steep_floor.above(steep_db), probability))
+        voiced = heard and self._stands_out()
+        self._awake = AWAKE_FRAMES if faint else max(0, self._awake - 1)
+        if self._speaking and clear_db >= CLEAR_DB and above_db < OVER_DB:
+            faint = voiced
         self._floor.learn(level_db, voiced)
         self._steep_floor.learn(steep_db, voiced)
         if voiced:
             part = VOICE_PART if self._speaking else 1.0
             self._voice_db += part * (level_db - self._voice_db)
         self._speaking = BREATH_FRAMES if voiced else max(0, self._speaking - 1)
-        self._awake = AWAKE_FRAMES if faint else max(0, self._awake - 1)
         return Decision(voiced, faint)
+
+    def _stands_out(self) -> bool:
+        """Whether the last frame is as loud as a voice; or, while Silero is behind, those before it."""
+        goes_on_db = GOES_ON_PLAIN_DB if self._silero is None else GOES_ON_DB
+        less_db = (BEGINS_DB - goes_on_db) * self._speaking / BREATH_FRAMES
+        rises = self._recent[-1].probability - self._recent[0].probability >= RISES
+        counted = list(self._recent) if rises else [self._recent[-1]]
+        return any(
+            frame.above_db >= BEGINS_DB - less_db or frame.steep_above_db >= STEEP_BEGINS_DB - less_db
+            for frame in counted
+        )
 
     def _second_opinion(self, silero: SileroVad, frame: bytes, heard: bool) -> float:
         if self._awake:

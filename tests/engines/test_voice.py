@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from itertools import pairwise
@@ -93,6 +94,39 @@ def test_in_noise_the_first_and_the_last_word_are_in_it(
     ((begin_s, _, end_s),) = [u for u in utterances(endpoint(sound, settings)) if u[2] > 6]
     assert begin_s < 6 + loud_s[0]
     assert 6 + loud_s[-1] < end_s
+
+
+@pytest.mark.parametrize("settings", [PLAIN, BOTH], ids=["plain", "both"])
+@pytest.mark.parametrize(("snr_db", "low_hz"), [(60, 1e9), (20, 1e9), (20, 300)])
+@pytest.mark.parametrize("name", ["q00.wav", "q08.wav", "q10.wav"])
+def test_where_a_voice_is_clear_of_the_noise_its_pause_is_announced_at_once(
+    name: str, snr_db: float, low_hz: float, settings: Vad
+) -> None:
+    """Work begins there; a voice that may be left is waited for where one can be."""
+    speech = at_level(recorded(name), -26)
+    sound = np.concatenate([np.zeros(6 * RATE_HZ), speech, np.zeros(2 * RATE_HZ)])
+    sound += hiss(len(sound) / RATE_HZ, -26 - snr_db, low_hz)
+    *_, (_, speech_end_s, end_s) = utterances(endpoint(sound, settings))
+    assert end_s - speech_end_s < 0.09
+
+
+@pytest.mark.parametrize("snr_db", [26, 23])
+@pytest.mark.parametrize("low_hz", [1e9, 300])
+def test_a_short_last_word_behind_a_pause_is_heard(snr_db: float, low_hz: float) -> None:
+    """Silero is sure of a voice when this one is nearly over."""
+    words = json.loads((AUDIO / "people" / "librivox-0870.json").read_text())["w"]
+    last = [word for word in words if word["t"] != "<sil>"][-1]
+    cut, end_s = round(last["b"] * RATE_HZ), 3 + 0.3 + last["b"] + last["d"]
+    said = recorded("people/librivox-0870.wav")
+    said *= 10 ** (-26 / 20) / float(np.sqrt(np.mean(said[:cut] ** 2)))
+    breath = min(
+        (said[at : at + 1600] for at in range(0, cut, 160)), key=lambda tenth: float(np.sum(tenth**2))
+    )
+    pause = hiss(0.3, 20 * np.log10(float(np.std(breath))))
+    sound = np.concatenate([np.zeros(3 * RATE_HZ), said[:cut], pause, said[cut:], np.zeros(2 * RATE_HZ)])
+    sound += hiss(len(sound) / RATE_HZ, -26 - snr_db, low_hz)
+    *_, (_, _, heard_s) = utterances(endpoint(sound, BOTH))
+    assert end_s <= heard_s
 
 
 @pytest.mark.parametrize("settings", [PLAIN, BOTH], ids=["plain", "both"])

@@ -130,6 +130,22 @@ def test_while_something_of_a_voice_may_be_left_a_pause_waits_a_little(faint: st
     assert utterances(events) == [list(range(5, paused + 1))]
 
 
+@pytest.mark.parametrize(
+    ("faint", "begin"),
+    [
+        ("100.", 45),
+        ("50. 10v", 35),
+        ("50. 9v 1.", 45),  # what may have been a voice before is another one's
+        ("60v", 15),  # 600 ms at most
+        ("100v", 15),
+    ],
+)
+def test_an_utterance_reaches_back_as_far_as_a_voice_may_have_been(faint: str, begin: int) -> None:
+    events = run(DEFAULT, flags("60. 20v 60."), faint=flags(faint))
+    assert events[0][1] == Started(60 * FRAME_SAMPLES)
+    assert utterances(events)[0][0] == begin
+
+
 def test_a_pause_as_long_as_the_hangover_is_announced_and_ends_at_once() -> None:
     vad = Vad(tentative_pause_ms=900, hangover_ms=300)
     events = run(vad, flags("20. 20v 60."))

@@ -24,7 +24,8 @@ NEXT_FRAME_S = 0.8
 """PortAudio does not always notice that a microphone is pulled out; silent for so long, it is gone."""
 
 POLL_S = 0.005
-"""How late sound may be read: it comes in periods of about 40 ms, of which the most is slept through."""
+"""How late sound may be read: it comes in periods of about 40 ms, which are slept through all but for this."""
+SLEPT_THROUGH = 0.97
 LONGEST_SLEEP_S = 0.04
 
 Frame = tuple[bytes, int, float]
@@ -101,7 +102,7 @@ class DeviceMicrophone:
                 while not self._closing.is_set():
                     ready: int = self._stream.read_available // block * block
                     if not ready:
-                        self._closing.wait(POLL_S)
+                        time.sleep(POLL_S)
                         continue
                     sound, _ = self._stream.read(ready)
                     now_s = time.monotonic()
@@ -119,7 +120,7 @@ class DeviceMicrophone:
                         later_s = (len(rest) - FRAME_BYTES) / (SAMPLE_BYTES * RATE_HZ)
                         self._give(rest[:FRAME_BYTES], captured_at_s - later_s)
                         rest = rest[FRAME_BYTES:]
-                    self._closing.wait(min(0.9 * ready / self._rate_hz, LONGEST_SLEEP_S))
+                    time.sleep(min(SLEPT_THROUGH * ready / self._rate_hz, LONGEST_SLEEP_S))
         except devices.load_portaudio().PortAudioError:
             self._frames.put(devices.gone(self._device))
 

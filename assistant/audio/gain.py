@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from assistant.audio.formats import FRAME_MS
 
@@ -54,6 +55,11 @@ class GainControl:
     def gain_db(self) -> float:
         return max(0.0, self._lasting_db - self._ducked_db)
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether the next frame's level makes a difference to its gain."""
+        return self._lasting_db > 0 or self._ducked_db > 0
+
     def duck(self, level_dbfs: float) -> float:
         """The gain for the next frame, which is so loud."""
         wanted_db = min(max(0.0, level_dbfs + self._lasting_db - LOUD_DBFS), self._lasting_db)
@@ -61,7 +67,7 @@ class GainControl:
         return self.gain_db
 
     def learn(self, level_dbfs: float, voiced: bool, noise_dbfs: float) -> None:
-        """That frame was a voice or was none; the room is so loud without one."""
+        """That frame was a voice, so loud, or was none; the room is so loud without one."""
         if voiced:
             self._speech_frames = min(self._speech_frames + 1, SPEECH_FRAMES)
             self._speech_dbfs += (level_dbfs - self._speech_dbfs) / self._speech_frames
@@ -82,7 +88,7 @@ class AutoGain:
 
     def __init__(self) -> None:
         self._control = GainControl()
-        self._level_dbfs = 0.0
+        self._frame = b""
 
     @property
     def gain_db(self) -> float:
@@ -90,10 +96,11 @@ class AutoGain:
 
     def feed(self, frame: bytes) -> bytes:
         """`frame`, mono int16, as loud as it shall be; a voice that is suddenly loud is bent, not cut."""
-        samples = np.frombuffer(frame, np.int16).astype(np.float32) / np.float32(FULL_SCALE)
-        mean_square = float(samples @ samples) / len(samples)
-        self._level_dbfs = 10 * math.log10(mean_square + NO_SOUND)
-        gain_db = self._control.duck(self._level_dbfs)
+        self._frame = frame
+        if not self._control.is_at_work:  # as nearly always: this runs fifty times a second for ever
+            return frame
+        samples = _samples(frame)
+        gain_db = self._control.duck(_level_dbfs(samples))
         if not gain_db:
             return frame
         samples *= np.float32(10 ** (gain_db / 20))
@@ -107,4 +114,13 @@ class AutoGain:
 
     def learn(self, voiced: bool, noise_dbfs: float) -> None:
         """The last frame was a voice or was none; `noise_dbfs` is how loud the room is without one."""
-        self._control.learn(self._level_dbfs, voiced, noise_dbfs)
+        level_dbfs = _level_dbfs(_samples(self._frame)) if voiced else 0.0
+        self._control.learn(level_dbfs, voiced, noise_dbfs)
+
+
+def _samples(frame: bytes) -> npt.NDArray[np.float32]:
+    return np.frombuffer(frame, np.int16).astype(np.float32) / np.float32(FULL_SCALE)
+
+
+def _level_dbfs(samples: npt.NDArray[np.float32]) -> float:
+    return 10 * math.log10(float(samples @ samples) / len(samples) + NO_SOUND)

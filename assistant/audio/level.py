@@ -135,7 +135,8 @@ def measure(samples: list[int]) -> Second:
         mean_dbfs=dbfs(abs(mean)),
         swing_dbfs=_without(mean, rms),
         loudest_dbfs=_without(mean, max(sizes) / math.sqrt(tenth)),
-        hum_dbfs=dbfs(_hum(samples)),
+        # in a room that quiet there is none to speak of, and this runs for ever
+        hum_dbfs=dbfs(_hum(samples)) if dbfs(rms) >= HUM_DBFS else SILENCE_DBFS,
         is_constant=highest - lowest <= 1,
     )
 

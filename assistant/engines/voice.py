@@ -45,7 +45,8 @@ LAG_FRAMES, RISES = 4, 0.1
 80 ms, what counts is how loud they were."""
 
 CLEAR_DB, OVER_DB = 9.0, 2.0
-"""Where a voice stands so far out of the noise, a frame that hardly does holds nothing more of it."""
+"""Where a voice stands so far out of the noise, a frame that hardly does holds nothing more of it; without a
+second opinion, where it stands out by `SINKS_DB`."""
 
 AWAKE_FRAMES = 50
 """Silero listens until neither detector has heard anything like a voice for a second."""
@@ -131,7 +132,8 @@ class VoiceDetector:
         self._recent.append(_Frame(above_db, self._steep_floor.above(steep_db), probability))
         voiced = heard and self._stands_out()
         self._awake = AWAKE_FRAMES if faint else max(0, self._awake - 1)
-        if self._speaking and clear_db >= CLEAR_DB and above_db < OVER_DB:
+        is_clear = clear_db >= (SINKS_DB if self._silero is None else CLEAR_DB)
+        if self._speaking and is_clear and above_db < OVER_DB:
             faint = voiced
         self._floor.learn(level_db, voiced)
         self._steep_floor.learn(steep_db, voiced)

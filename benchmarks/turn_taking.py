@@ -15,7 +15,8 @@ sentence goes on.  `cut_marked` is the worst case: a recogniser that puts a full
 
 `cut` counts turns that ended before the last word began, of so many `pauses`; `first` and `last`, words that
 are not whole in one utterance, of all `trials`; the commit is from the end of the last word to the end of
-the turn, of the speech without inserted pauses.  A turn that the noise never let end counts as 2500 ms.
+the turn, of the speech without inserted pauses.  A turn that the noise never let end counts as 2500 ms,
+and its words are whole in it.
 
 `unfinished_ms` is the shortest silence that ended a turn whose words read as unfinished, if one did.
 

@@ -1,4 +1,4 @@
-"""Text to speech with Piper.  The one file that imports piper and onnxruntime.
+"""Text to speech with Piper.  The one file that imports piper.
 
 A voice is two files, `NAME.onnx` and `NAME.onnx.json`; espeak-ng, which turns text into phonemes, and its
 dictionaries come with the library.  Nothing is fetched or written.
@@ -8,41 +8,24 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-# onnxruntime 1.29 and later tell their maker which models are run, unless this is set when it is imported
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 from piper import PiperConfig, PiperVoice
 
 from assistant.board.threads import threads
 from assistant.catalogue.bounded import opened
 from assistant.catalogue.locate import check
 from assistant.config import Tts
+from assistant.engines import onnx
 from assistant.engines.piper_cut import Uncuttable, cut
 from assistant.engines.piper_windows import Decoder, Floats, Stage
 from assistant.errors import ModelError
 
 log = logging.getLogger(__name__)
-
-# onnxruntime's errors have no base class of their own
-ONNX_ERRORS = (
-    onnx_errors.Fail,
-    onnx_errors.InvalidArgument,
-    onnx_errors.InvalidGraph,
-    onnx_errors.InvalidProtobuf,
-    onnx_errors.NoSuchFile,
-    onnx_errors.NotImplemented,
-    onnx_errors.RuntimeException,
-)
 
 MOST_PHONEMES = 140
 """Made in one piece, with the marks of stress and the spaces: eight or nine seconds of speech.  An ordinary
@@ -65,20 +48,18 @@ KNEE = 0.8
 """Of the full scale; what is louder is squeezed into the rest of it."""
 
 
-class FrugalSession(onnxruntime.InferenceSession):  # type: ignore[misc]  # it has no types
+class FrugalSession(onnx.InferenceSession):  # type: ignore[misc]  # it has no types
     """A session that keeps no more memory between two pieces of speech than its weights take.
 
     Patterns would be kept for each length of a piece.  One that makes a `whole` sentence takes less at its
     peak with an arena; that would keep what the longest took, 12 MiB a second of sound, and is emptied.
     """
 
-    def __init__(
-        self, path_or_content: str | bytes, options: onnxruntime.SessionOptions, *, whole: bool
-    ) -> None:
+    def __init__(self, path_or_content: str | bytes, options: onnx.SessionOptions, *, whole: bool) -> None:
         options.enable_cpu_mem_arena = whole
         options.enable_mem_pattern = False
         super().__init__(path_or_content, sess_options=options, providers=["CPUExecutionProvider"])
-        self._run_options = onnxruntime.RunOptions()
+        self._run_options = onnx.RunOptions()
         if whole:
             self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
@@ -86,7 +67,7 @@ class FrugalSession(onnxruntime.InferenceSession):  # type: ignore[misc]  # it h
         self,
         output_names: Sequence[str] | None,
         input_feed: Mapping[str, Any],
-        run_options: onnxruntime.RunOptions | None = None,
+        run_options: onnx.RunOptions | None = None,
     ) -> Any:
         return super().run(output_names, input_feed, run_options or self._run_options)
 
@@ -207,27 +188,22 @@ def _config(path: Path) -> PiperConfig:
     return config
 
 
-def session_options(path: Path, wanted_threads: int) -> onnxruntime.SessionOptions:
+def session_options(path: Path, wanted_threads: int) -> onnx.SessionOptions:
     """For the voice in `path`, and for parts of it, whose weights stay in that file."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = wanted_threads or threads("tts")
-    options.inter_op_num_threads = 1
-    # a spinning thread would keep its core from the language model, which goes on while this sentence is made
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options = onnx.session_options(wanted_threads or threads("tts"))
     folder = str(path.absolute().parent)
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
-    options.log_severity_level = 3  # errors; they are raised as well
     return options
 
 
-def _sessions(path: Path, options: onnxruntime.SessionOptions) -> tuple[FrugalSession, Decoder]:
+def _sessions(path: Path, options: onnx.SessionOptions) -> tuple[FrugalSession, Decoder]:
     """What needs the whole sentence, and the decoder; if the voice cannot be cut, that has nothing to do."""
     try:
         with opened(path) as file:
             parts = [
                 (FrugalSession(part.model(file), options, whole=False), part.reach) for part in cut(file)
             ]
-    except (Uncuttable, ModelError, *ONNX_ERRORS) as error:
+    except (Uncuttable, ModelError, *onnx.ERRORS) as error:
         level = logging.DEBUG if isinstance(error, Uncuttable) else logging.WARNING
         log.log(level, "the voice %s makes a sentence in one piece: %s", path, error)
         parts = [(_whole(path, options), None)]
@@ -237,10 +213,10 @@ def _sessions(path: Path, options: onnxruntime.SessionOptions) -> tuple[FrugalSe
     return session, Decoder([Stage(part.give, reach) for part, reach in parts if reach])
 
 
-def _whole(path: Path, options: onnxruntime.SessionOptions) -> FrugalSession:
+def _whole(path: Path, options: onnx.SessionOptions) -> FrugalSession:
     try:
         return FrugalSession(str(path), options, whole=True)
-    except ONNX_ERRORS as error:
+    except onnx.ERRORS as error:
         raise ModelError(
             f"The voice {path} is damaged ({_reason(error)}); delete it and download it again."
         ) from None

@@ -6,18 +6,13 @@ room for numpy and onnxruntime: 33 MB.
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-# onnxruntime 1.29 and later tell their maker which models are run, unless this is set when it is imported
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
-import onnxruntime
-
 from assistant.audio.formats import SAMPLE_BYTES
+from assistant.engines import onnx
 from assistant.errors import ModelError
 
 FILE = Path("assets") / "silero_vad_v6.onnx"
@@ -33,11 +28,9 @@ class SileroVad:
 
     def __init__(self) -> None:
         """Raises `ModelError` where the package has no such model."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options = onnx.session_options(1)
         options.enable_cpu_mem_arena = False
-        options.log_severity_level = 4
-        self._session = onnxruntime.InferenceSession(
+        self._session = onnx.InferenceSession(
             _model(), sess_options=options, providers=["CPUExecutionProvider"]
         )
         self.forget()

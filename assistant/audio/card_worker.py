@@ -23,7 +23,7 @@ from assistant.audio.card_link import (
     connect,
 )
 from assistant.audio.formats import FRAME_BYTES, SAMPLE_BYTES
-from assistant.audio.speaker import AHEAD_S, ANSWER_S, Heard
+from assistant.audio.heard import AHEAD_S, ANSWER_S, Heard
 from assistant.errors import AudioError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assistant.audio import devices
-from assistant.audio.speaker import AHEAD_S, ANSWER_S, Heard
+from assistant.audio.heard import AHEAD_S, ANSWER_S, Heard
 from assistant.errors import AudioError, DeviceStuck
 
 CLOSE_S = 1.0

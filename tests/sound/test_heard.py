@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.audio.speaker import Heard
+from assistant.audio.heard import Heard
 
 
 def test_nothing_was_heard_at_first() -> None:

@@ -63,3 +63,12 @@ class AnswerError(AssistantError):
 
 class BoardError(AssistantError):
     """The board, or the system on it, cannot run the assistant."""
+
+
+def one_line(text: str) -> str:
+    """`text` of a stranger's (a name, a reason) as a part of a sentence: "?" for what nobody sees.
+
+    A terminal might obey it, or show it on a line of its own.  What a model says is cleaned otherwise
+    (`text.clean.printable`): it may have lines.
+    """
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -15,7 +15,7 @@ import msgspec
 
 from assistant.catalogue.shapes import LlmShape, SttShape, TtsShape, Word
 from assistant.config import CHECKOUT, is_path
-from assistant.errors import ModelError
+from assistant.errors import ModelError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -174,11 +174,6 @@ def current(folder: Path) -> Catalogue:
     return updated if updated.updated >= own.updated else own
 
 
-def printable(text: str) -> str:
-    """`text` of a stranger's, with "?" for what a terminal might obey instead of showing it."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
 def parse(text: bytes, source: str) -> Catalogue:
     """The catalogue that `text` is; `source` is what a sentence calls the place it came from.
 
@@ -195,7 +190,7 @@ def parse(text: bytes, source: str) -> Catalogue:
     except ValueError as error:  # besides TOMLDecodeError: no UTF-8, or a number of thousands of digits
         raise ModelError(f"The model catalogue {source} is not valid TOML: {error}.") from None
     if tree.get("format") != FORMAT:
-        stated = printable(str(tree.get("format", "not stated")))
+        stated = one_line(str(tree.get("format", "not stated")))
         raise ModelError(
             f"The model catalogue {source} is for another version of the assistant "
             f"(format {stated}, not {FORMAT}); update the assistant."
@@ -203,7 +198,7 @@ def parse(text: bytes, source: str) -> Catalogue:
     try:
         catalogue = msgspec.convert(tree, Catalogue)
     except msgspec.ValidationError as error:
-        raise ModelError(f"The model catalogue {source} cannot be used: {printable(str(error))}.") from None
+        raise ModelError(f"The model catalogue {source} cannot be used: {one_line(str(error))}.") from None
     for flaw in _flaws(catalogue):
         raise ModelError(f"The model catalogue {source} cannot be used: {flaw}.")
     return catalogue

@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 
 from assistant.catalogue.disk import damage, disk_error, growing, locked, require_room
-from assistant.catalogue.read import KINDS, MISSING, Catalogue, Entry, ModelFile, printable
+from assistant.catalogue.read import KINDS, MISSING, Catalogue, Entry, ModelFile
 from assistant.catalogue.transfer import BLOCK_BYTES, Progress
 from assistant.config import Config, is_path
-from assistant.errors import DownloadError, ModelError
+from assistant.errors import DownloadError, ModelError, one_line
 
 DEPTH = 4
 """How many folders deep models are looked for."""
@@ -139,7 +139,7 @@ def _copy(source: Path, file: ModelFile, place: Path, progress: Progress) -> Non
             out.flush()
             reason = damage(file, Path(out.name))
             if reason:
-                raise ModelError(f"what came of {printable(str(source))} {reason}; import it again.")
+                raise ModelError(f"what came of {one_line(str(source))} {reason}; import it again.")
         except BaseException:
             out.truncate(0)
             raise
@@ -152,7 +152,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
                 yield block
     except OSError as error:
         raise ModelError(
-            f"{printable(str(path))} cannot be read: {error.strerror}; copy it to the stick again."
+            f"{one_line(str(path))} cannot be read: {error.strerror}; copy it to the stick again."
         ) from None
 
 
@@ -212,7 +212,7 @@ class _Stick:
                 flaws.append(f"no hash is known for {file.name} (give its path in config.toml instead)")
             elif not self.find(entry, file):
                 damaged = [f"{path} {self._reason(path, file)}" for path in self.claims(entry, file)]
-                flaws += [printable(flaw) for flaw in damaged] or [f"{file.name} is missing"]
+                flaws += [one_line(flaw) for flaw in damaged] or [f"{file.name} is missing"]
         return flaws
 
     def _reason(self, path: Path, file: ModelFile) -> str:

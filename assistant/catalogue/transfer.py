@@ -20,8 +20,8 @@ from typing import IO, Protocol
 from urllib.parse import urlsplit
 
 from assistant.catalogue.disk import damage, growing
-from assistant.catalogue.read import ModelFile, printable
-from assistant.errors import DownloadError
+from assistant.catalogue.read import ModelFile
+from assistant.errors import DownloadError, one_line
 
 TIMEOUT_S = 30.0
 SLOWEST_BYTES_S = 1000
@@ -231,7 +231,7 @@ class Transfer:
             return _Hiccup("the server did not answer in time")
         nobody = isinstance(cause, socket.gaierror) or getattr(cause, "errno", None) in NOBODY_THERE
         # What else the error says may be the server's own words.
-        why = printable(getattr(cause, "strerror", None) or type(cause).__name__)
+        why = one_line(getattr(cause, "strerror", None) or type(cause).__name__)
         return (_Offline if nobody else _Hiccup)(f"the connection failed ({why})")
 
     def _error(self, why: str, remedy: str) -> DownloadError:

@@ -15,12 +15,11 @@ from assistant.audio import devices, self_test
 from assistant.audio.formats import RATE_HZ
 from assistant.audio.microphone import open_microphone
 from assistant.audio.speaker import open_speaker
-from assistant.catalogue.read import printable
 from assistant.cli.doctor import NAME_WIDTH, hearing
 from assistant.cli.doctor.services import gather_units, is_installed
 from assistant.client import Assistant, attach
 from assistant.config import Config, load
-from assistant.errors import AnswerError, AudioError
+from assistant.errors import AnswerError, AudioError, one_line
 from assistant.messages import Recognise
 
 SENTENCES = {
@@ -63,7 +62,7 @@ def run(words: argparse.Namespace) -> int:
         print(json.dumps(hearing.as_tree(facts, found, used), ensure_ascii=False))
     else:
         for name, what in [*used.items(), *hearing.rows(facts)]:
-            print(f"{name:{NAME_WIDTH}} {printable(what)}")
+            print(f"{name:{NAME_WIDTH}} {one_line(what)}")
         print(f"\n{hearing.sentence_of(found)}")
     return 1 if found.state == "fault" else 0
 

@@ -10,13 +10,12 @@ from typing import get_args
 
 import msgspec
 
-from assistant.catalogue.read import printable
 from assistant.cli.doctor.check import Check, asked, count, plain
 from assistant.cli.doctor.processes import Process
 from assistant.cli.status import ask
 from assistant.client import attach
 from assistant.config import Config
-from assistant.errors import AssistantError
+from assistant.errors import AssistantError, one_line
 from assistant.messages import STAGES, Fault, StageStatus, Status
 
 UNIT_FOLDERS = ("usr/local/lib/systemd/system", "etc/systemd/system", "usr/lib/systemd/system")
@@ -156,7 +155,7 @@ def check_running(facts: Running, is_installed: bool) -> Check:
     what = f"it runs; {', '.join(states) or 'stages start when they are needed'}"
     for stage in stages:
         if stage.detail:  # a sentence of its own: what failed, why, what to do
-            why = printable(stage.detail)
+            why = one_line(stage.detail)
             return Check("daemon", "fault", f"{what}. {why}", _mend_of(why, restart), what)
     if any(stage.hinders for stage in stages):
         return plain("daemon", "warning", what, "wait some minutes; `assistant status` shows how it goes on")

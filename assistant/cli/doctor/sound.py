@@ -13,10 +13,9 @@ from assistant.audio.card_link import CARD_PREFIX
 from assistant.audio.devices import AUTO, Device, Kind, choose, list_devices
 from assistant.audio.formats import RATE_HZ
 from assistant.audio.level import TROUBLES
-from assistant.catalogue.read import printable
 from assistant.cli.doctor.check import Check, plain
 from assistant.cli.doctor.processes import Process, holders
-from assistant.errors import AudioError
+from assistant.errors import AudioError, one_line
 from assistant.messages import MicrophoneLevel
 
 JOIN_AUDIO = "sudo usermod -aG audio $USER, then log in again"
@@ -99,7 +98,7 @@ def check_sound(
                 )
                 return Check(kind, "fault", what, mend, f"the {kind} of config.toml is not there")
     if held:
-        what = f"{printable(held[0].name)} (process {held[0].pid}) has it open"
+        what = f"{one_line(held[0].name)} (process {held[0].pid}) has it open"
         return Check(kind, "fault", what, f"kill {held[0].pid}", "another program has it open")
     if nodes and not any(node.is_usable for node in nodes):
         return plain(kind, "fault", "there is one, but you may not use it", JOIN_AUDIO)
@@ -115,7 +114,7 @@ def _check_device(device: Device, wanted: str) -> Check:
         how += f", resampled to {RATE_HZ}"
     if wanted != AUTO:
         how += ", as config.toml says"
-    what = f'"{printable(device.name)}" ({device.description}), {how}'
+    what = f'"{one_line(device.name)}" ({device.description}), {how}'
     return Check(device.kind, "ok", what, public=f"{'USB' if device.usb else 'not USB'}, {how}")
 
 

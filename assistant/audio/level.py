@@ -47,7 +47,7 @@ CLIPPING_SECONDS = 3
 OFFSET_DBFS = -30.0
 """A mean of 3 % of full scale; what is usual is below a tenth of that."""
 
-HUM_DBFS = -60.0
+HUM_DBFS, HUM_SHARE = -60.0, 0.5
 """Hum that is fainter is not heard in a pause.  It has to be half of all there is, and for ten seconds of the
 minute: a voice passes through its frequencies, and stays at none."""
 
@@ -151,8 +151,8 @@ def trouble(seconds: list[Second], gain_db: float) -> InputTrouble | None:
         return "offset"
     if sum(second.peak_dbfs >= CLIPPING_DBFS for second in seconds) >= CLIPPING_SECONDS:
         return "clipping"
-    half_db = 10 * math.log10(2)
-    hums = [s.hum_dbfs >= max(HUM_DBFS, s.swing_dbfs - half_db) for s in seconds]
+    share_db = 10 * math.log10(HUM_SHARE)
+    hums = [s.hum_dbfs >= max(HUM_DBFS, s.swing_dbfs + share_db) for s in seconds]
     if sum(hums) >= LASTING_S:
         return "hum"
     if len(seconds) == WINDOW_S and _is_quiet(seconds, gain_db):

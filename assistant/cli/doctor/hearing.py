@@ -10,21 +10,19 @@ import msgspec
 
 from assistant.audio.chirp import Figures
 from assistant.audio.devices import Kind
-from assistant.audio.level import DEAD_DBFS
+from assistant.audio.level import DEAD_DBFS, FULL_SCALE, HUM_DBFS, HUM_SHARE, OFFSET_DBFS, dbfs
 from assistant.cli.doctor.check import Check, State, plain
 
 CLIPPED_SHARE = 0.001
-"""Of the samples.  Single ones are not heard; from about here on the recogniser hears crackles."""
+"""Of the samples.  Single ones are not heard; from about here on the recogniser hears crackles.  Not as in
+`audio.level`, where three seconds of a minute have to clip: there are hardly three here."""
 QUIET_DBFS = -60.0
-"""An echo this soft has 32 steps of 16 bits, and a person some metres away has hardly more."""
+"""An echo this soft has 32 steps of 16 bits, and a person some metres away has hardly more.  In
+`audio.level`, QUIET_DBFS is of speech itself, behind the gain."""
 NOISY_SNR_DB = 10.0
 """The test models were taught with noise 10 to 30 dB below speech, and read it without loss."""
 NOISE_DBFS = -36.0
 """The same 10 dB below speech at its nominal level, -26 dB (ITU-T P.501)."""
-HUM_SHARE, HUM_DBFS = 0.5, -60.0
-"""More than half of the noise, where that is more than a good sound card's own."""
-DC_SHARE = 0.03
-"""-30 dBFS: a constant as large as speech takes room from it, and passes for sound."""
 LOST_MS = 100.0
 """A syllable."""
 LATE_MS = 300.0
@@ -108,7 +106,7 @@ def verdict(facts: Facts) -> Check:
             "move the microphone away from what makes noise (a fan, the board itself), and nearer to people"
         )
         return found("warning", "There is too much noise", mend)
-    if abs(figures.dc_share) > DC_SHARE:
+    if dbfs(abs(figures.dc_share) * FULL_SCALE) >= OFFSET_DBFS:
         mend = "plug it into another port, or use another microphone"
         return found("warning", "The microphone's signal is shifted by a constant voltage", mend)
     if facts.lost_ms > LOST_MS:
@@ -138,6 +136,7 @@ def verdict(facts: Facts) -> Check:
 
 
 def _hums(figures: Figures) -> bool:
+    """As `audio.level` judges; but what nobody speaks in, the quiet before the chirp, tells in a second."""
     return figures.hum_share > HUM_SHARE and figures.noise_dbfs > HUM_DBFS
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_turns import Room, sentence
+from turn_room import Room, sentence
 
 from assistant.config import Config, Stt
 from assistant.daemon.answers import APOLOGY

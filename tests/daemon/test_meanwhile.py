@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
-from test_turns import Room
+from turn_room import Room
 
 from assistant.config import Audio, Config, Wake
 from assistant.daemon.meanwhile import ECHOES_FOR_S

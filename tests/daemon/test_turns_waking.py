@@ -6,7 +6,7 @@ from math import inf
 from typing import Literal
 
 import pytest
-from test_turns import Room, utterance
+from turn_room import Room, utterance
 
 from assistant.audio.waking import LISTEN_S
 from assistant.config import Config, Stt, Wake

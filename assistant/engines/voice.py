@@ -40,6 +40,10 @@ VOICE_PART = 1 / 25
 BREATH_FRAMES = 75
 """Speech goes on for a second and a half: over that the limit rises from the second to the first."""
 
+SURE_FRAMES, SURE_WITHIN = 3, 150
+"""In so many frames of the last three seconds a voice has to stand out by the first limit for the second to
+hold all the way down: what many voices have in common is hardly ever that loud."""
+
 LAG_FRAMES, RISES = 4, 0.1
 """Silero knows a voice 60 ms late, when a short word is nearly over: while its probability rises so much in
 80 ms, what counts is how loud they were."""
@@ -74,6 +78,10 @@ class _Frame(NamedTuple):
     steep_above_db: float
     probability: float
 
+    def is_above(self, less_db: float) -> bool:
+        """Whether it stands out by the first limit less so much."""
+        return self.above_db >= BEGINS_DB - less_db or self.steep_above_db >= STEEP_BEGINS_DB - less_db
+
 
 class VoiceDetector:
     """Decides frame by frame; it adapts to the noise it hears, so each microphone has its own.
@@ -96,6 +104,7 @@ class VoiceDetector:
         self._recent: deque[_Frame] = deque(maxlen=LAG_FRAMES + 1)
         self._awake = 0  # frames for which Silero listens yet
         self._speaking = 0  # frames for which the lower limits hold yet
+        self._stood_out: deque[bool] = deque(maxlen=SURE_WITHIN)  # of the speech at hand, by the first limit
         self._voice_db = 0.0  # how loud somebody speaks
 
     @property
@@ -132,7 +141,9 @@ class VoiceDetector:
         self._recent.append(_Frame(above_db, self._steep_floor.above(steep_db), probability))
         voiced = heard and self._stands_out()
         self._awake = AWAKE_FRAMES if faint else max(0, self._awake - 1)
-        is_clear = clear_db >= (SINKS_DB if self._silero is None else CLEAR_DB)
+        is_clear = sum(self._stood_out) >= SURE_FRAMES and clear_db >= (
+            SINKS_DB if self._silero is None else CLEAR_DB
+        )
         if self._speaking and is_clear and above_db < OVER_DB:
             faint = voiced
         self._floor.learn(level_db, voiced)
@@ -145,14 +156,15 @@ class VoiceDetector:
 
     def _stands_out(self) -> bool:
         """Whether the last frame is as loud as a voice; or, while Silero is behind, those before it."""
+        last = self._recent[-1]
+        if not self._speaking:
+            self._stood_out.clear()
+        self._stood_out.append(last.is_above(0.0))
+        sure = min(1.0, sum(self._stood_out) / SURE_FRAMES)
         goes_on_db = GOES_ON_PLAIN_DB if self._silero is None else GOES_ON_DB
-        less_db = (BEGINS_DB - goes_on_db) * self._speaking / BREATH_FRAMES
-        rises = self._recent[-1].probability - self._recent[0].probability >= RISES
-        counted = list(self._recent) if rises else [self._recent[-1]]
-        return any(
-            frame.above_db >= BEGINS_DB - less_db or frame.steep_above_db >= STEEP_BEGINS_DB - less_db
-            for frame in counted
-        )
+        less_db = sure * (BEGINS_DB - goes_on_db) * self._speaking / BREATH_FRAMES
+        rises = sure == 1.0 and last.probability - self._recent[0].probability >= RISES
+        return any(frame.is_above(less_db) for frame in (self._recent if rises else [last]))
 
     def _second_opinion(self, silero: SileroVad, frame: bytes, heard: bool) -> float:
         if self._awake:

@@ -61,6 +61,8 @@ class Reference:
             self._played[-1] = last, sound[: (start - last) * SAMPLE_BYTES]
         if pcm:
             self._played.append((start, pcm))
+            while self._played[0][0] < start - KEPT:
+                self._played.popleft()
             if start < self._asked:
                 self._lacked = self._asked
         self._end = start + len(pcm) // SAMPLE_BYTES
@@ -79,8 +81,6 @@ class Reference:
             if abs(promptest - self._offset) > DRIFTS:
                 self._offset = None
             return None
-        while self._played and self._played[0][0] < end - KEPT:
-            self._played.popleft()
         return self._between(end - FRAME_SAMPLES, end)
 
     @property

@@ -85,8 +85,8 @@ class Gate:
         """The turn is over; one that was answered, or apologised for, may be followed by another.
 
         With `asks` the person was asked something back, and gets the time to answer that a call gives; one
-        that `named` the assistant counts as a call.  After a noise, or an answer that was broken off,
-        everything stays as it was.
+        that `named` the assistant counts as a call.  Who broke an answer off began to speak before that was
+        noticed; else everything stays as it was, as after a noise.
         """
         if turn not in self._turns:
             return
@@ -98,6 +98,8 @@ class Gate:
                 self._since_call = {turn}
             more_s = LISTEN_S if asks else self._follow_up_s
             self._until_s = max(now_s + more_s, self._call_ends_s if is_called_again else -inf)
+        else:
+            self._until_s = max(self._until_s, now_s)
 
 
 def end_of_word(frames: Sequence[bytes], earliest: int, latest: int) -> int:

@@ -379,6 +379,8 @@ class Turns(Answers):
         unwanted = [turn for turn in self._line if turn.ended and (turn.kind is Kind.SPEECH or turn.sounding)]
         for turn in reversed(unwanted):  # so that none gets the floor that is to go, too
             self._finish(turn, "cancelled" if turn.is_meant else "nothing")
+        if self._open is not None:
+            self._open.is_over_answer = False  # who pressed the button while they spoke need not call again
         self.waking.called(message)
         self._do(Publish(message))
 

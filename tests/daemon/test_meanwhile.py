@@ -7,11 +7,21 @@ from typing import Literal
 import pytest
 from turn_room import Room
 
+from assistant.audio.waking import LISTEN_S
 from assistant.config import Audio, Config, Wake
 from assistant.daemon.meanwhile import ECHOES_FOR_S
 from assistant.daemon.turn import CancelWork, Notify
 from assistant.daemon.turns import Turns
-from assistant.messages import Exchange, Interrupted, Question, Say, SpeechDropped, TurnFinished, Woken
+from assistant.messages import (
+    Exchange,
+    Interrupted,
+    Question,
+    Say,
+    SpeechDropped,
+    SpeechStarted,
+    TurnFinished,
+    Woken,
+)
 
 ANSWER = ("The capital of Germany is Berlin.", "It has four million people.")
 CUT_OFF = Exchange("Why?", "The capital of Germany is Berlin. It has", cut_off=True)
@@ -24,7 +34,10 @@ def speaking(barge_in: Literal["off", "word", "voice"], **wake: str) -> Room:
     room.turns.stage_joined("vad")
     if wake.get("mode") == "word":
         room.fact("vad", Woken("word", room.now_s))
-    room.speaks()
+    room.starts()
+    room.pauses()
+    room.is_understood(text="Computer, why?" if wake.get("mode") == "phrase" else "Why?")
+    room.ends()
     room.answers(*ANSWER)
     room.is_heard(0)
     room.is_heard(1, 0.4)
@@ -48,6 +61,27 @@ def test_who_is_interrupted_falls_silent_and_what_was_heard_is_kept() -> None:
     assert room.history() == (CUT_OFF,)
     says(room, "And who is its mayor?")
     assert room.work(Question) == [Question(2, 0, "And who is its mayor?", (CUT_OFF,))]
+
+
+@pytest.mark.parametrize("mode", ["open", "word", "phrase"])
+def test_who_breaks_in_need_not_call_first(mode: str) -> None:
+    """They began to speak while the answer was in the air, though that becomes known when it is over."""
+    room = speaking("voice", mode=mode)
+    room.now_s += 2 * LISTEN_S
+    room.fact("vad", Interrupted(1, room.now_s))
+    room.fact("vad", SpeechStarted(2, room.now_s - 0.1))
+    room.pauses(2)
+    room.is_understood(2, text="And who is its mayor?")
+    assert room.work(Question) == [Question(2, 0, "And who is its mayor?", room.history())]
+
+
+@pytest.mark.parametrize("mode", ["open", "word", "phrase"])
+def test_who_speaks_when_an_answer_was_broken_off_has_to_call(mode: str) -> None:
+    room = speaking("voice", mode=mode)
+    room.now_s += 2 * LISTEN_S
+    room.fact("vad", Interrupted(1, room.now_s))
+    says(room, "And who is its mayor?")
+    assert bool(room.work(Question)) is (mode == "open")
 
 
 def test_an_announcement_can_be_interrupted_too() -> None:
@@ -130,6 +164,17 @@ def test_the_name_ends_the_answer_and_the_rest_is_asked(
     assert room.work(Question) == ([Question(2, 0, question, (CUT_OFF,))] if question else [])
     room.ends(2)
     assert room.finished() == ([(1, "cancelled")] if question else [(2, "nothing")])
+
+
+def test_who_presses_the_button_while_they_speak_over_the_answer_is_asked_no_name() -> None:
+    room = speaking("word")
+    room.starts(2)
+    room.fact("vad", Interrupted(1, room.now_s))
+    room.fact("vad", Woken("button", room.now_s))
+    assert room.finished() == [(1, "cancelled")]
+    room.pauses(2)
+    room.is_understood(2, text="Who is its mayor?")
+    assert room.work(Question) == [Question(2, 0, "Who is its mayor?", (CUT_OFF,))]
 
 
 def test_what_is_said_to_others_during_an_answer_is_never_asked() -> None:

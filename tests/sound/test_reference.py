@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.audio.formats import FRAME_SAMPLES, RATE_HZ
-from assistant.audio.reference import ACTIVE, EARLY, LACKED, SLIPS, Reference
+from assistant.audio.reference import ACTIVE, EARLY, KEPT, LACKED, SLIPS, Reference
 
 BEGINS_S = 100.0
 FRAME_S = FRAME_SAMPLES / RATE_HZ
@@ -124,3 +124,11 @@ def test_while_something_is_played_the_clocks_are_set_anew_only_when_they_are_fa
     heard = joined(hear(reference, 200, late_s=slip / RATE_HZ, first=10))
     begins = 209 * FRAME_SAMPLES + (slip if follows else 0)
     assert (heard[-FRAME_SAMPLES:] == played[begins : begins + FRAME_SAMPLES]).all()
+
+
+def test_what_is_played_while_nobody_listens_is_not_kept_for_ever() -> None:
+    """The microphone is muted, or gone."""
+    reference = Reference()
+    for n in range(3 * KEPT // FRAME_SAMPLES):
+        reference.played(sound(FRAME_SAMPLES).tobytes(), BEGINS_S + n * FRAME_S)
+    assert len(reference._played) <= KEPT // FRAME_SAMPLES + 1

@@ -8,8 +8,8 @@ from assistant.audio.endpointing import ONSET_WINDOW
 from assistant.audio.formats import FRAME_MS
 from assistant.messages import EarconStarted
 
-ECHO_FRAMES = 15
-"""Frames (300 ms) that a room goes on sounding after the assistant has fallen silent."""
+ECHO_S = 0.3
+"""A room goes on sounding after the assistant has fallen silent."""
 
 EARCON_ECHO_MS = 160
 """The same after an earcon, whose notes fade out: with its 140 ms as long as the usual pre-roll."""
@@ -20,19 +20,17 @@ class HalfDuplex:
 
     def __init__(self, wanted: bool) -> None:
         self._wanted = wanted
-        self._deaf_frames = 0
+        self._deaf_until_s = 0.0
         self._voiced_s: deque[float] = deque(maxlen=ONSET_WINDOW)
         self._earcon_s = (0.0, 0.0)  # from when until when the last one sounds
 
-    def is_deaf(self, speaking: bool) -> bool:
-        """Whether the next frame is most of all the assistant, which is `speaking`, or its echo."""
-        if self._wanted and speaking:
-            self._deaf_frames = ECHO_FRAMES
-            return True
-        if not self._deaf_frames:
-            return False
-        self._deaf_frames -= 1
-        return True
+    def is_deaf(self, at_s: float, speaking: bool) -> bool:
+        """Whether a frame of `at_s` is most of all the assistant, which is `speaking`, or its echo."""
+        return self._wanted and (speaking or at_s <= self._deaf_until_s)
+
+    def fell_silent(self, at_s: float) -> None:
+        """The assistant has; frames from before that may still wait to be heard."""
+        self._deaf_until_s = at_s + ECHO_S
 
     def voiced(self, at_s: float) -> None:
         """The frame captured at `at_s` is voiced."""

@@ -122,7 +122,7 @@ class VadStage:
     def _hear(self, frame: bytes) -> Iterator[AnyMessage]:
         systemd.alive()
         position, at_s = self._microphone.position, self._microphone.captured_at_s
-        is_deaf = self._half_duplex.is_deaf(bool(self._speaking))
+        is_deaf = self._half_duplex.is_deaf(at_s, bool(self._speaking))
         level = self._ear.measure(frame, position, at_s, is_deaf)
         if level is not None:
             self._link.post(level)
@@ -249,3 +249,4 @@ class VadStage:
             self._unfinished.discard(message.turn)
             if message.turn == self._speaking:
                 self._speaking = 0
+                self._half_duplex.fell_silent(message.at_s)

@@ -337,6 +337,11 @@ PLAYS, OTHER_IS_OVER, IS_OVER = 25, 150, 270
 """Frames of a speech with which the daemon's words come."""
 
 
+def finished(turn: int, frame: int) -> TurnFinished:
+    """That answer is over when the frame before `frame` has been captured, give or take."""
+    return TurnFinished(turn, EPOCH_S + frame * 0.02 + 0.001, "answered")
+
+
 def hear_while_playing(room: Room, half_duplex: bool, notices: Notices) -> list[int]:
     """Which frames of a speech of 11 seconds the utterances of a stage hold more than silence of."""
     sound = recording("people/jfk.wav")
@@ -359,10 +364,11 @@ def hear_while_playing(room: Room, half_duplex: bool, notices: Notices) -> list[
     return sorted(heard)
 
 
-def test_nothing_is_heard_while_the_assistant_speaks_nor_of_its_echo(room: Room) -> None:
-    finished = TurnFinished(1, 0.0, "answered")
-    other = TurnFinished(9, 0.0, "answered")
-    notices: Notices = {PLAYS: PlaybackStarted(1, 0.0), OTHER_IS_OVER: other, IS_OVER: finished}
+@pytest.mark.parametrize("behind", [0, 1, 40])
+def test_nothing_is_heard_while_the_assistant_speaks_nor_of_its_echo(room: Room, behind: int) -> None:
+    """Also where the stage is `behind` by so many frames when it is told that the answer is over."""
+    other, is_over = finished(9, OTHER_IS_OVER), finished(1, IS_OVER)
+    notices: Notices = {PLAYS: PlaybackStarted(1, 0.0), OTHER_IS_OVER: other, IS_OVER - behind: is_over}
     heard = hear_while_playing(room, True, notices)
     echo_ends = IS_OVER + round(ECHO_S * RATE_HZ / FRAME_SAMPLES)
     assert not [frame for frame in heard if PLAYS <= frame < echo_ends]
@@ -393,7 +399,7 @@ class Forgetful(VoiceDetector):
 @pytest.mark.parametrize(
     ("half_duplex", "notices"),
     [
-        (True, {PLAYS: PlaybackStarted(1, 0.0), IS_OVER: TurnFinished(1, 0.0, "answered")}),
+        (True, {PLAYS: PlaybackStarted(1, 0.0), IS_OVER: finished(1, IS_OVER)}),
         (False, {PLAYS: Muted(True), IS_OVER: Muted(False)}),
     ],
 )
@@ -409,7 +415,7 @@ def test_what_came_before_it_was_deaf_is_forgotten(
 def test_with_a_headset_it_is_heard(room: Room) -> None:
     notices: Notices = {
         PLAYS: PlaybackStarted(1, 0.0),
-        IS_OVER: TurnFinished(1, 0.0, "answered"),
+        IS_OVER: finished(1, IS_OVER),
     }
     heard = hear_while_playing(room, False, notices)
     assert heard == hear_while_playing(room, False, {})
@@ -421,8 +427,8 @@ def test_an_answer_that_follows_another_keeps_the_stage_deaf(room: Room) -> None
     notices: Notices = {
         10: PlaybackStarted(1, 0.0),
         60: PlaybackStarted(3, 0.0),
-        70: TurnFinished(1, 0.0, "answered"),
-        IS_OVER: TurnFinished(3, 0.0, "answered"),
+        70: finished(1, 70),
+        IS_OVER: finished(3, IS_OVER),
     }
     heard = hear_while_playing(room, True, notices)
     assert heard[-1] > IS_OVER + 200

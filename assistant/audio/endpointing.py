@@ -106,6 +106,7 @@ class Endpointer:
         self._voiced: list[bool] = []
         self._faint: list[bool] = []
         self._first = 0
+        self._own_end = 0  # the frame behind the last one that was the assistant's own
         # of the open utterance, in kept frames: where its last speech ends, and where its pause was announced
         self._open = False
         self._speech_end = 0
@@ -133,16 +134,19 @@ class Endpointer:
         self._pauses_after = self._tentative if worth_it else self._hangover
         self._look_every = _frames(look_every_ms)
 
-    def feed(self, frame: bytes, voiced: bool, faint: bool = False) -> list[Event]:
+    def feed(self, frame: bytes, voiced: bool, faint: bool = False, own: bool = False) -> list[Event]:
         """The next 20 ms, of which `faint` says that a voice may go on, unsure for noise.
 
-        Raises `ValueError` for a frame of another length.
+        With `own` the assistant itself sounds in it: kept only for who speaks on right behind it, and so may
+        have begun over it.  Raises `ValueError` for a frame of another length.
         """
         if len(frame) != FRAME_BYTES:
             raise ValueError(f"a frame has {FRAME_BYTES} bytes, not {len(frame)}")
         self._frames.append(frame)
         self._voiced.append(voiced)
         self._faint.append(faint)
+        if own:
+            self._own_end = self._first + len(self._frames)
         speech = voiced and sum(self._voiced[-ONSET_WINDOW:]) >= ONSET_VOICED
         if self._open:
             return self._go_on(speech, voiced, faint)
@@ -173,7 +177,10 @@ class Endpointer:
         while lead < min(self._lead, voice) and self._faint[voice - lead - 1]:
             lead += 1
         started = Started(self.settled + voice * FRAME_SAMPLES)
-        self._forget(voice - self._pre_roll - lead)
+        begin, own_end = voice - self._pre_roll - lead, self._own_end - self._first
+        if voice >= own_end + ONSET_WINDOW:
+            begin = max(begin, own_end)
+        self._forget(begin)
         self._open = True
         self._speech_end = len(self._frames)
         self._paused_at = None

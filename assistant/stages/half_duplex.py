@@ -12,7 +12,7 @@ ECHO_S = 0.3
 """A room goes on sounding after the assistant has fallen silent."""
 
 EARCON_ECHO_MS = 160
-"""The same after an earcon, whose notes fade out: with its 140 ms as long as the usual pre-roll."""
+"""The same after an earcon, whose notes fade out: with its 140 ms less than the usual pre-roll."""
 
 
 class HalfDuplex:
@@ -47,7 +47,8 @@ class HalfDuplex:
     def is_earcon(self, at_s: float) -> bool:
         """Whether an earcon is in the room at `at_s`: no speech begins with it, but its sound is kept.
 
-        Who begins to speak just then, or was quicker than the echo, finds the first word in the pre-roll.
+        Who begins to speak just then, or was quicker than the echo, finds the first word in the pre-roll, if
+        they speak on.
         """
         since_s, until_s = self._earcon_s
         return since_s <= at_s < until_s + EARCON_ECHO_MS / 1000

@@ -56,7 +56,7 @@ class SpokenTurns:
             self._origin = heard.position - FRAME_SAMPLES
         self._frames += 1
         self._arrivals.append(heard.at_s)
-        yield from self._messages(self._endpointer.feed(heard.frame, heard.voiced, heard.faint))
+        yield from self._messages(self._endpointer.feed(heard.frame, heard.voiced, heard.faint, heard.own))
 
     def recall(self, voiced: list[bool]) -> Iterator[AnyMessage]:
         """The last frames were `voiced` after all."""

@@ -139,9 +139,10 @@ class VadStage:
             frame, decision = self._ear.hear(frame, position, at_s, speaking, is_open)
         if decision.voiced:
             self._half_duplex.voiced(at_s)
-        if not self._turns.is_open and self._half_duplex.is_earcon(at_s):
+        own = not self._turns.is_open and self._half_duplex.is_earcon(at_s)
+        if own:
             decision = SILENT
-        heard = Heard(frame, decision.voiced, position, at_s, decision.faint)
+        heard = Heard(frame, decision.voiced, position, at_s, decision.faint, own)
         called, wanted = self._waker.hear(heard, is_pressed, self._turns.is_open)
         if called is not None:
             yield from self._call(Woken(called, at_s))

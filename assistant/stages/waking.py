@@ -32,7 +32,7 @@ HEARD_OUT_S = 1.0
 class Heard(NamedTuple):
     """A frame, whether it is voiced, the microphone's position behind it, and when it was captured.
 
-    `faint`: a voice may go on in it that sinks into the noise.
+    `faint`: a voice may go on in it that sinks into the noise.  `own`: the assistant's own earcon is in it.
     """
 
     frame: bytes
@@ -40,6 +40,7 @@ class Heard(NamedTuple):
     position: int
     at_s: float
     faint: bool = False
+    own: bool = False
 
 
 class Spotter(Protocol):

@@ -429,6 +429,36 @@ def later(event: Event, samples: int) -> Event:
 # ---------------------------------------------------------------- speech that is known for such only later
 
 
+@pytest.mark.parametrize(
+    ("behind", "noisy", "begins"),
+    [
+        (4, 0, 64 - 15),  # who speaks on may have begun over it
+        (5, 0, 60),
+        (14, 0, 60),
+        (16, 0, 61),
+        (30, 30, 60),  # however far the noise reaches back
+        (40, 25, 60),
+        (50, 25, 60 + 10),
+    ],
+)
+def test_no_utterance_reaches_back_to_the_assistants_own_sound(behind: int, noisy: int, begins: int) -> None:
+    """It ends with frame 59; `noisy` frames before the voice may be some."""
+    endpointer = Endpointer(DEFAULT)
+    voice = 60 + behind
+    (paused,) = (
+        event
+        for n in range(voice + 60)
+        for event in endpointer.feed(
+            frame(n),
+            voice <= n < voice + 20,
+            faint=voice - noisy <= n < voice,
+            own=50 <= n < 60,
+        )
+        if isinstance(event, Paused)
+    )
+    assert numbers(paused.pcm)[0] == begins
+
+
 @given(st.lists(st.booleans(), min_size=1, max_size=8), st.integers(0, 60), st.booleans())
 def test_recalled_speech_begins_with_its_first_voiced_frame(
     late: list[bool], before: int, goes_on: bool

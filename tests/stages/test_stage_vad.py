@@ -19,6 +19,7 @@ import soundfile
 from stage_hub import CONFIG, Int16, MemoryDaemon, posted, recording, silence
 
 from assistant.audio.card import SoundCard
+from assistant.audio.earcons import duration_ms, earcon
 from assistant.audio.formats import FRAME_BYTES, FRAME_SAMPLES, RATE_HZ
 from assistant.audio.microphone import Microphone, open_microphone
 from assistant.config import Audio, Config, Vad
@@ -44,6 +45,7 @@ from assistant.messages import (
 from assistant.service import Systemd
 from assistant.stages import ear, vad
 from assistant.stages import microphone as stage_microphone
+from assistant.stages.half_duplex import EARCON_ECHO_MS
 from assistant.stages.vad import MOST_UNFINISHED, VadStage
 
 EPOCH_S = 5_000.0
@@ -460,6 +462,24 @@ def test_an_earcon_costs_nobody_a_word(room: Room, after_ms: int, late_frames: i
     microphone.at[50 + after_ms // 20 + late_frames] = lambda: listening.tell(earcon)
     first = next(m for m in listening.hear_all(NextTurn(1)) if isinstance(m, Utterance))
     assert speech[: RATE_HZ // 2].tobytes() in first.pcm
+
+
+@pytest.mark.parametrize("noise", [0, 60])
+@pytest.mark.parametrize("after_s", [0.1, 0.2, 0.4, 0.7])
+def test_an_earcon_is_in_no_question_that_begins_behind_it(room: Room, after_s: float, noise: int) -> None:
+    """However far noise has the utterance reach back."""
+    speech = recording("people/jfk.wav")
+    speech = speech[np.flatnonzero(np.abs(speech.astype(np.int32)) > 1500)[0] :]
+    ding = earcon("listening", RATE_HZ)
+    sound = joined(2.0, ding, EARCON_ECHO_MS / 1000 + after_s, speech[: 3 * RATE_HZ], 1.2)
+    sound += np.random.default_rng(1).normal(0, noise, len(sound)).astype(np.int16)
+    microphone = Recording(sound)
+    listening = room(microphone, half_duplex=True)
+    begins = 2 * RATE_HZ
+    told = EarconStarted(EPOCH_S + begins / RATE_HZ, duration_ms("listening"))
+    microphone.at[102] = lambda: listening.tell(told)
+    first = next(m for m in listening.hear_all(NextTurn(1)) if isinstance(m, Utterance))
+    assert place_of(first.pcm, sound) >= begins + len(ding)
 
 
 def test_with_a_headset_an_earcon_costs_no_speech(room: Room) -> None:

@@ -44,6 +44,8 @@ class OwnVoice:
             self._guard.has_person = self.person_begins = False
             return voiced
         self.person_begins = self._guard.has_person and not had_person
+        if had_person and not is_open and not any(self._guard.last_frames):
+            self._guard.person_fell_silent()  # which no end of a turn tells where nobody listens
         return voiced if had_person else is_person and is_open
 
     def person_fell_silent(self) -> None:

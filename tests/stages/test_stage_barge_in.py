@@ -32,6 +32,7 @@ from assistant.messages import (
     Utterance,
 )
 from assistant.stages import microphone as stage_microphone
+from assistant.stages.own_voice import OwnVoice
 from benchmarks.room import Room, at_normal_level, first_voiced
 
 ANSWERS = ("q00", "q02", "q07", "q11")
@@ -216,3 +217,20 @@ def test_a_plain_setup_loads_nothing_for_it() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_a_person_of_whom_no_turn_came_is_not_taken_to_speak_on() -> None:
+    """Who speaks over an announcement to an assistant that sleeps does not break in on the next one, too."""
+    voice = OwnVoice()
+    loud, faint = (np.full(FRAME_SAMPLES, level, np.int16).tobytes() for level in (8_000, 80))
+    seen = []
+    for n in range(150):
+        at_s = EPOCH_S + n * FRAME_SAMPLES / RATE_HZ
+        voice.played(loud, at_s + 0.1)
+        voice.cancel(faint, (n + 1) * FRAME_SAMPLES, at_s)
+        speaks = 80 <= n < 100
+        voice.is_person(loud if speaks else faint, voiced=speaks, speaking=True, is_open=False)
+        seen.append(voice.has_person)
+    assert not any(seen[:80])
+    assert all(seen[90:100])
+    assert not any(seen[110:])

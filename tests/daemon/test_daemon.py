@@ -22,6 +22,7 @@ from assistant.messages import (
     AnyMessage,
     Ask,
     Failure,
+    Interrupted,
     NextTurn,
     PlaybackStarted,
     Question,
@@ -42,6 +43,7 @@ from assistant.messages import (
     TurnEnded,
     TurnFinished,
     Utterance,
+    Woken,
 )
 from assistant.queues import memory
 from assistant.queues.link import Delivery, Link
@@ -369,7 +371,7 @@ def test_a_stage_that_cannot_work_never_leaves_anybody_waiting(broken: Stage) ->
     assert failures == {stage: f"There is no {stage}." if stage == broken else "" for stage in requests}
 
 
-KILL, ASK, SAY, SYNTHESISE, RECOGNISE, STOP, LEAVE, TIME, FAILURE = range(4, 13)
+KILL, ASK, SAY, SYNTHESISE, RECOGNISE, STOP, LEAVE, TIME, FAILURE, BREAK_IN, PRESS = range(4, 15)
 
 
 @settings(max_examples=150, deadline=None)
@@ -379,7 +381,7 @@ KILL, ASK, SAY, SYNTHESISE, RECOGNISE, STOP, LEAVE, TIME, FAILURE = range(4, 13)
     st.integers(1, 5),
     st.lists(
         st.one_of(
-            st.integers(0, 3), st.integers(0, 3), st.tuples(st.integers(KILL, FAILURE), st.integers(0, 3))
+            st.integers(0, 3), st.integers(0, 3), st.tuples(st.integers(KILL, PRESS), st.integers(0, 3))
         ),
         max_size=120,
     ),
@@ -412,6 +414,10 @@ def test_whatever_happens_every_turn_ends_once(
             world.passes(float(which * which))
         elif what == FAILURE and stage in world.links:
             world.links[stage].post(Failure(stage, which, which % 2, "A defect."))
+            world.look()
+        elif what in (BREAK_IN, PRESS) and "vad" in world.links:
+            call = Interrupted(which, world.now_s) if what == BREAK_IN else Woken("button", world.now_s)
+            world.links["vad"].post(call)
             world.look()
     world.run_dry()
     world.check_everything_is_over()

@@ -9,11 +9,12 @@ import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import NoReturn
 
 from assistant.audio.clip import Clip, Int16, Verdict, first_audible
 from assistant.audio.resampling import Resampler
-from assistant.audio.speaker import Speaker, open_speaker
+from assistant.audio.speaker import Speaker, find_speaker, open_speaker
 from assistant.audio.tap import Tap
 from assistant.audio.volume import Fader, gain
 from assistant.errors import AudioError, DeviceBusy, DeviceStuck
@@ -92,15 +93,24 @@ class _Airing:
 class Player:
     """A thread that owns the speaker; open from shortly before there is sound until some time after it.
 
-    `tap` is told what is played.
+    `tap` is told what is played, `tell` why there is no speaker, or "" when one is open.
     """
 
-    def __init__(self, speaker: str, rate_hz: int, idle_s: float = IDLE_S, tap: Tap | None = None) -> None:
+    def __init__(
+        self,
+        speaker: str,
+        rate_hz: int,
+        idle_s: float = IDLE_S,
+        tap: Tap | None = None,
+        tell: Callable[[str], None] = lambda _why: None,
+    ) -> None:
         self._name = speaker
         self._rate_hz = rate_hz
         self._idle_s = idle_s
         self._tap = tap
-        self._clips: queue.SimpleQueue[Clip] = queue.SimpleQueue()
+        self._tell = tell
+        self._clips: queue.SimpleQueue[Clip | None] = queue.SimpleQueue()
+        """None is the wish that the speaker be looked for."""
         self._speaker: Speaker | None = None
         self._failed = False
         """Whether it was ever missing: from then on what is plugged in is looked for each time."""
@@ -122,6 +132,10 @@ class Player:
         """Play `clip` behind those before it; one that does not wait is dropped if there is any other."""
         self._clips.put(clip)
 
+    def find(self) -> None:
+        """See whether there is such a speaker; it is not opened, and not waited for."""
+        self._clips.put(None)
+
     def look(self) -> None:
         """The verdict on a clip may have changed."""
         self._news.set()
@@ -130,14 +144,18 @@ class Player:
         while True:
             clip: Clip | None = None
             before: _Airing | None = None
+            is_looked_for = False
             patience_s = LOOK_S if self._air else None if self._speaker is None else self._idle_s
             if self._again:
                 clip, before = self._again.popleft()
             else:
                 with contextlib.suppress(queue.Empty):
                     clip = self._clips.get(timeout=patience_s)
+                    is_looked_for = clip is None
             try:
-                if clip is not None:
+                if is_looked_for:
+                    find_speaker(self._name)
+                elif clip is not None:
                     self._play(clip, before)
                 elif not self._air:
                     self._close("The speaker does not let go.")
@@ -222,6 +240,7 @@ class Player:
                     return None
             else:
                 self._was_open, self._gave_up = True, False
+                self._tell("")
                 self._written = self._played = self._speaker.played()
         return self._speaker
 
@@ -276,6 +295,7 @@ class Player:
         """What was in the air goes on where it was, if there is a speaker soon; else it is dropped."""
         self._failed = True
         self._close(reason)
+        self._tell(reason)
         unheard, self._air = self._air, deque()
         if unheard and unheard[0].clip.answer is not None and self._played > unheard[0].start:
             self._answer = unheard[0].clip.answer, time.monotonic()

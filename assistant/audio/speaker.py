@@ -70,3 +70,11 @@ def open_speaker(name: str, rate_hz: int, look_again: bool = False) -> Speaker:
     if look_again:
         devices.look_again()
     return DeviceSpeaker(name, rate_hz)
+
+
+def find_speaker(name: str) -> None:
+    """Raises `AudioError` where there is no speaker `name` now.  A card's is there when it is opened."""
+    if not name.startswith(CARD_PREFIX):
+        from assistant.audio import devices
+
+        devices.find("speaker", name)

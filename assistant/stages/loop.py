@@ -46,6 +46,13 @@ class Listener(Protocol):
     def listen(self) -> Iterator[AnyMessage]: ...
 
 
+@runtime_checkable
+class Beginner(Protocol):
+    """A stage that has something to see to once it is ready."""
+
+    def begin(self) -> None: ...
+
+
 def work(stage: Stage, socket: Path) -> int:
     """Be the worker of `stage` for the daemon at `socket`; gives back the process's exit code.
 
@@ -64,6 +71,8 @@ def work(stage: Stage, socket: Path) -> int:
             worker = _build(stage)(link)
             give_back_memory()
             _ready(link, stage)
+            if isinstance(worker, Beginner):
+                worker.begin()
             if isinstance(worker, Listener):
                 for message in worker.listen():  # endless, or until the microphone is gone
                     link.post(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,11 +29,12 @@ from assistant.messages import (
     Speech,
     SpeechStarted,
     Spoken,
+    StageState,
     TurnEnded,
     Volume,
     Worked,
 )
-from assistant.queues.link import Delivery, Link
+from assistant.queues.link import Delivery, Disconnected, Link
 from assistant.text.speakable import speakable
 
 log = logging.getLogger(__name__)
@@ -66,11 +68,17 @@ class TtsStage:
         self._engine.warm()
         self._volume = Volume(config.tts.volume, config.sounds.volume)
         tap = Tap(link.post) if config.audio.barge_in != "off" else None
-        self._player = Player(config.audio.speaker, self._engine.rate_hz, tap=tap)
+        self._lack = ""
+        """Why there is no speaker, as far as the daemon knows."""
+        self._player = Player(config.audio.speaker, self._engine.rate_hz, tap=tap, tell=self._tell_lack)
         self._earcons = {name: earcon(name, self._engine.rate_hz) for name in NOTES if config.sounds.earcons}
         self._sign: PlayedEarcon | None = None
         """The last sign that the assistant listens: nobody needs it who speaks."""
         link.on_notice(self._on_notice)  # from now on, and what has come meanwhile
+
+    def begin(self) -> None:
+        """Whoever misspells the speaker learns that now, and not with the first answer."""
+        self._player.find()
 
     def handle(self, delivery: Delivery) -> Iterator[AnyMessage]:
         sentence = delivery.message
@@ -133,6 +141,13 @@ class TtsStage:
         """About how many samples the sentence has."""
         chars_per_s = CHARS_PER_S * self._link.config.tts.speed
         return int(len(sentence.text) / chars_per_s * self._engine.rate_hz)
+
+    def _tell_lack(self, why: str) -> None:
+        """The speaker may come later, and a client may want the sound for itself: the stage is ready."""
+        if why != self._lack:
+            self._lack = why
+            with contextlib.suppress(Disconnected):  # which ends the stage, not this thread
+                self._link.post(StageState("tts", "ready", why))
 
     def _on_notice(self, message: AnyMessage) -> None:
         if isinstance(message, TurnEnded):

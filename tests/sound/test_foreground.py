@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -103,3 +104,34 @@ def until_quiet(heard: list[bytes]) -> None:
             return
         pause.wait(0.01)
     raise AssertionError("no answer is heard")
+
+
+def test_a_misspelt_speaker_is_said_at_the_start(tmp_path: Path) -> None:
+    """Without any sound, even that of readiness; the stage is ready all the same."""
+    server = Server(tmp_path)
+    config, socket = tmp_path / "config.toml", tmp_path / "daemon.sock"
+    config.write_text(
+        f'[daemon]\nsocket = "{socket}"\n[audio]\nspeaker = "defualt"\n[sounds]\nearcons = false\n'
+    )
+    assistant = [sys.executable, "-m", "assistant", "--config", str(config)]
+    with subprocess.Popen(
+        [*assistant, "daemon"], env=server.env, stderr=subprocess.PIPE, text=True
+    ) as daemon:
+        try:
+            assert daemon.stderr
+            why = 'There is no speaker called "defualt"; did you mean "default"?'
+            said = f"assistant: WARNING: tts lacks something: {why}\n"
+            assert said in iter(daemon.stderr.readline, "")
+            status = [*assistant, "status", "--json"]
+            shown = subprocess.run(status, env=server.env, capture_output=True, check=False, timeout=60)
+            tts = json.loads(shown.stdout)["stages"]["tts"]
+            assert (tts["state"], tts["detail"]) == ("ready", why)
+            streams = subprocess.run(
+                ["pactl", "list", "short", "sink-inputs"], env=server.env, capture_output=True, check=True
+            )
+            assert streams.stdout == b"", "the speaker is only looked for"
+        finally:
+            daemon.terminate()
+            daemon.communicate(timeout=20)
+            server.process.kill()
+            server.process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import socket
 import threading
 import time
@@ -389,6 +390,23 @@ def test_a_missing_speaker_is_said_and_looked_for_again(tmp_path: Path) -> None:
         player.play(clip)
         assert clip.over.wait(5)
         assert "card" in clip.reasons[0]
+
+
+def test_why_there_is_no_speaker_is_told_and_when_there_is_one(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "silence.wav", np.zeros(RATE_HZ, np.int16), RATE_HZ)
+    name = f"card:{tmp_path / 'card' / 'speaker.sock'}"
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    player = Player(name, RATE_HZ, tell=told.put)
+    player.find()  # of a card nothing is known before it is opened
+    player.play(Heard(tone(0.1)))
+    assert "card" in told.get(timeout=5)
+    (tmp_path / "card").mkdir()
+    card = SoundCard(str(tmp_path / "silence.wav"), "", RATE_HZ, folder=tmp_path / "card")
+    assert card.speaker_name == name
+    card.start()
+    player.play(Heard(tone(0.1)))
+    assert told.get(timeout=5) == ""
+    card.close()
 
 
 class Watched(Heard):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import soundfile
 
 from assistant.audio.formats import RATE_HZ
-from assistant.config import Config, Llm, Stt, Tts
+from assistant.config import Audio, Config, Llm, Stt, Tts
 from assistant.messages import AnyMessage, Stage, StageState
 from assistant.queues import socket
 from assistant.queues.broker import Broker, Peer
@@ -27,6 +27,7 @@ TESTS = Path(__file__).parents[1]
 AUDIO = TESTS / "audio"
 MODELS = TESTS / "models"
 CONFIG = Config(
+    audio=Audio(speaker="card:nowhere"),  # whether this machine has one shall not matter
     stt=Stt(model=str(MODELS / "whisper-tiny-test")),
     llm=Llm(model=str(MODELS / "tiny-chat-q8_0.gguf"), temperature=0),
     tts=Tts(model=str(MODELS / "en_US-tiny-medium.onnx")),

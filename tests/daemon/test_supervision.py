@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from assistant.config import Audio, Config
+from assistant.daemon import daemon
+from assistant.daemon.daemon import Daemon
 from assistant.daemon.supervision import (
     IMMEDIATE_RESTARTS,
     LONGEST_PAUSE_S,
@@ -19,7 +23,8 @@ from assistant.daemon.supervision import (
     restart_pause_s,
     worker_command,
 )
-from assistant.messages import Stage
+from assistant.messages import Stage, StageState
+from assistant.queues.socket import connect
 from assistant.service import EXIT_UNUSABLE
 
 
@@ -208,3 +213,51 @@ def test_a_program_that_cannot_be_started_is_reported(tmp_path: Path) -> None:
 
     asyncio.run(scene())
     assert failures == ["The vad stage cannot be started: No such file or directory."]
+
+
+IMPATIENT_VAD = """
+import sys
+from pathlib import Path
+from assistant.stages import vad
+from assistant.stages.loop import work
+vad.LOOK_FOR_S = 0.0
+sys.exit(work("vad", Path(sys.argv[1])))
+"""
+
+
+def test_who_looked_for_a_microphone_in_vain_is_followed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has waited long enough itself; a sound server that is back is not missed for ten seconds more."""
+
+    def command(_stage: Stage, socket: Path, _debug: bool) -> list[str]:
+        return [sys.executable, "-c", IMPATIENT_VAD, str(socket)]
+
+    monkeypatch.setattr(daemon, "worker_command", command)
+    socket = tmp_path / "daemon.sock"
+    config = Config(audio=Audio(microphone=f"card:{tmp_path / 'nowhere'}"))
+
+    def pause_s() -> float:
+        """From when the first vad gives up until the next one begins."""
+        gave_up_s = None
+        with contextlib.closing(connect(socket, "watcher")) as link:
+            while True:
+                message = link.notice(30)
+                assert message is not None
+                if isinstance(message, StageState) and message.fault == "microphone":
+                    gave_up_s = gave_up_s or time.monotonic()
+                elif isinstance(message, StageState) and message.state == "starting" and gave_up_s:
+                    return time.monotonic() - gave_up_s
+
+    async def scene() -> float:
+        stop = asyncio.Event()
+        running = asyncio.create_task(Daemon(config, socket, ("vad",)).run(stop))
+        while not socket.exists():
+            await asyncio.sleep(0)
+        try:
+            return await asyncio.to_thread(pause_s)
+        finally:
+            stop.set()
+            await running
+
+    assert asyncio.run(scene()) < LONGEST_PAUSE_S - 3

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from assistant.audio import sound_server
 from assistant.audio.alsa_cards import ROOT, Card, Direction, User, read_cards, user
 from assistant.audio.formats import FRAME_MS
 from assistant.errors import AudioError, DeviceBusy
@@ -97,12 +98,23 @@ def list_devices() -> list[Device]:
 
 def find(kind: Kind, name: str) -> Device:
     """The device that `name` of config.toml means; "auto" chooses.  Raises `AudioError`."""
+    devices = named(_listed(kind), kind)
     try:
-        return choose(named(_listed(kind), kind), kind, name)
+        return choose(devices, kind, name)
     except AudioError:
         if busy := held(kind, name):
             raise busy from None
+        if (not devices or is_servers(name)) and sound_server.is_silent(os.environ):
+            raise AudioError(
+                f"There is no {kind}, because the sound server does not answer; start it "
+                f"(`{sound_server.START}`), or name a sound card in config.toml."
+            ) from None
         raise
+
+
+def is_servers(name: str) -> bool:
+    """Whether the device is a sound server's, or may be."""
+    return name.casefold() in (DEFAULT, *SOUND_SERVERS)
 
 
 def held(kind: Kind, name: str, root: Path = ROOT) -> DeviceBusy | None:

@@ -93,7 +93,7 @@ class _Airing:
 class Player:
     """A thread that owns the speaker; open from shortly before there is sound until some time after it.
 
-    `tap` is told what is played, `tell` why there is no speaker, or "" when one is open.
+    `tap` is told what is played, `tell` why there has been no speaker yet, and "" when one is open.
     """
 
     def __init__(
@@ -295,7 +295,8 @@ class Player:
         """What was in the air goes on where it was, if there is a speaker soon; else it is dropped."""
         self._failed = True
         self._close(reason)
-        self._tell(reason)
+        if not self._was_open:  # one that was there is looked for with each sound, and often back before
+            self._tell(reason)
         unheard, self._air = self._air, deque()
         if unheard and unheard[0].clip.answer is not None and self._played > unheard[0].start:
             self._answer = unheard[0].clip.answer, time.monotonic()

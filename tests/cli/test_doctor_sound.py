@@ -21,6 +21,7 @@ from assistant.cli.doctor.sound import (
 from assistant.messages import MicrophoneLevel
 
 USB = Device("Alice's Headset", "USB", 48_000, 1, "microphone", 3, usb=True)
+DEFAULT = Device("default", "the system's choice", 48_000, 2, "microphone", 1)
 BUILT_IN = Device("HDMI", "built in", 44_100, 2, "speaker", 0)
 NODE = Node("pcmC1D0c", "audio", True)
 ARECORD = Process(123, "arecord", "", ["/dev/snd/pcmC1D0c"])
@@ -31,9 +32,14 @@ NO_PORTAUDIO = (
 
 
 def sound(
-    *devices: Device, nodes: tuple[Node, ...] = (NODE,), held: tuple[Process, ...] = (), failure: str = ""
+    *devices: Device,
+    nodes: tuple[Node, ...] = (NODE,),
+    held: tuple[Process, ...] = (),
+    failure: str = "",
+    is_server_silent: bool = False,
 ) -> Sound:
-    return Sound(list(devices), failure, list(nodes), [("pcmC1D0c", process) for process in held])
+    holders = [("pcmC1D0c", process) for process in held]
+    return Sound(list(devices), failure, list(nodes), holders, is_server_silent)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +74,21 @@ def sound(
             *("speaker", "auto", "fault", "PortAudio is missing", "sudo apt install libportaudio2"),
         ),
         (sound(), "microphone", "card:/tmp/alice", "ok", "a recording", ""),
+        # Without its server's devices: that one does not answer is why, unless there are others to be used.
+        *(
+            (sound(*devices, nodes=nodes, is_server_silent=True), "microphone", wanted, state, said, mend)
+            for devices, nodes, wanted, state, said, mend in [
+                ((), (), "auto", "fault", "sound server does not answer", "systemctl --user restart"),
+                ((USB,), (NODE,), "Pulse", "fault", "sound server does not answer", "name a sound card"),
+                ((USB,), (NODE,), "auto", "ok", "Headset", ""),
+                ((USB,), (NODE,), "Alices Headset", "fault", "no microphone called", "did you mean"),
+                ((DEFAULT,), (NODE,), "default", "ok", "default", ""),
+            ]
+        ),
+        (
+            sound(held=(ARECORD,), is_server_silent=True),
+            *("microphone", "auto", "fault", "arecord (process 123) has it", "kill 123"),
+        ),
     ],
 )
 def test_devices(facts: Sound, kind: Kind, wanted: str, state: str, said: str, mend: str) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import msgspec
 
 from assistant.audio.card_link import CARD_PREFIX
-from assistant.audio.devices import AUTO, Device, Kind, choose, list_devices
+from assistant.audio.devices import AUTO, Device, Kind, choose, is_servers, list_devices
 from assistant.audio.formats import RATE_HZ
 from assistant.audio.level import TROUBLES
+from assistant.audio.sound_server import START, is_silent
 from assistant.cli.doctor.check import Check, plain
 from assistant.cli.doctor.processes import Process, holders
 from assistant.errors import AudioError, one_line
@@ -32,13 +33,14 @@ class Node(msgspec.Struct, frozen=True):
 
 class Sound(msgspec.Struct, frozen=True):
     """`devices` as PortAudio lists them; `failure` says why it cannot.  `held` are the device files that a
-    process has open, with it.
+    process has open, with it.  `is_server_silent`: there should be a sound server, and none answers.
     """
 
     devices: list[Device]
     failure: str
     nodes: list[Node]
     held: list[tuple[str, Process]]
+    is_server_silent: bool = False
 
 
 def gather_sound(root: Path, processes: Iterable[Process]) -> Sound:
@@ -55,7 +57,7 @@ def gather_sound(root: Path, processes: Iterable[Process]) -> Sound:
             continue
         nodes.append(Node(path.name, _group(group), os.access(path, os.R_OK | os.W_OK)))
     held = [(Path(path).name, process) for path, process in holders(processes, "/dev/snd/pcm")]
-    return Sound(devices, failure, nodes, held)
+    return Sound(devices, failure, nodes, held, is_silent(os.environ))
 
 
 def _group(number: int) -> str:
@@ -82,6 +84,10 @@ def check_sound(
         what, mend = facts.failure.split("; ", 1)
         return Check(kind, "fault", what, mend.removeprefix("run ").strip("`."), "PortAudio cannot be used")
     devices = [device for device in facts.devices if device.kind == kind]
+    is_lost = is_servers(wanted) and all(device.name != wanted.casefold() for device in devices)
+    if facts.is_server_silent and not held and (not devices or is_lost):
+        mend = f"{START}, or name a sound card in config.toml: [audio] {kind} = …"
+        return plain(kind, "fault", "the sound server does not answer", mend)
     if devices:
         try:
             found = _check_device(choose(devices, kind, wanted), wanted)

@@ -1,0 +1,70 @@
+"""Whether a sound server answers, asked at real sockets."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from pulse_server import NEEDS_PULSE, Server
+
+from assistant.audio.sound_server import is_silent, sockets
+
+
+@pytest.mark.parametrize(
+    ("named", "places"),
+    [
+        ("unix:/run/a", ["/run/a"]),
+        ("/run/a", ["/run/a"]),
+        ("{0123abc}unix:/run/a /run/b", ["/run/a", "/run/b"]),
+        ("tcp:speaker.local:4713", []),
+        ("unix:/run/a tcp:speaker.local", []),
+        ("speaker.local", []),
+    ],
+)
+def test_a_server_that_is_named(named: str, places: list[str], tmp_path: Path) -> None:
+    environment = {"PULSE_SERVER": named, "XDG_RUNTIME_DIR": str(tmp_path)}
+    assert [str(place) for place in sockets(environment)] == places
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "pulse").mkdir()
+    return {"XDG_RUNTIME_DIR": str(tmp_path)}
+
+
+@pytest.mark.parametrize("name", ["pulse/native", "pipewire-0"])
+def test_a_server_is_silent_when_nobody_listens_where_it_was(runtime: dict[str, str], name: str) -> None:
+    assert not is_silent({})
+    assert not is_silent(runtime), "there is none"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(Path(runtime["XDG_RUNTIME_DIR"]) / name))
+        server.listen()
+        assert not is_silent(runtime)
+    assert is_silent(runtime), "it died"
+
+
+FIND = """
+from assistant.audio.devices import find
+from assistant.errors import AudioError
+for kind in ("microphone", "speaker"):
+    try:
+        find(kind, "auto")
+    except AudioError as error:
+        print(error)
+"""
+
+
+@NEEDS_PULSE[0]
+@NEEDS_PULSE[1]
+@NEEDS_PULSE[2]
+def test_a_server_that_is_down_is_why_there_is_no_device(tmp_path: Path) -> None:
+    """Nothing has to be plugged in then."""
+    server = Server(tmp_path)
+    server.process.kill()
+    server.process.wait()
+    with server.python(FIND) as process:
+        out, err = process.communicate(timeout=60)
+    assert err == ""
+    for line, kind in zip(out.splitlines(), ("microphone", "speaker"), strict=True):
+        assert line.startswith(f"There is no {kind}, because the sound server does not answer; start it (`")

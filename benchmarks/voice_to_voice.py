@@ -49,6 +49,7 @@ temperature = 0
 model = "{INFLATED}/en_US-inflated-medium.onnx"
 threads = 2
 """
+TAKES = "A round takes about 4 minutes."
 BLOCK = 6
 SILENCE_S = 3.5
 """Behind each question: its answer is over before the next one begins."""
@@ -82,7 +83,7 @@ class Pair(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=TAKES)
     parser.add_argument(
         "--config", type=Path, help="of other models; those of the real shapes are the default"
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from assistant.audio.devices import Device, Kind
+from assistant.cli.doctor.monitors import on_monitor
 from assistant.cli.doctor.processes import Process
 from assistant.cli.doctor.sound import (
     Node,
@@ -109,6 +111,34 @@ def test_a_device_that_is_listed_may_be_gone() -> None:
     assert (check.state, check.what) == ("fault", 'The microphone "default" stopped working')
     assert check.mend == "is it still plugged in?"
     assert "default" not in check.public
+
+
+SOURCES = """[{"index": 4, "name": "usb", "monitor_source": ""}, {"index": 5, "monitor_source": "hdmi"},
+{"index": 6, "monitor_source": null}]"""
+
+
+@pytest.mark.parametrize(
+    ("source", "pid", "is_ours"), [(4, "124", False), (5, "124", True), (5, "99", False), (6, "124", False)]
+)
+def test_who_records_what_the_board_plays(source: int, pid: str, is_ours: bool) -> None:
+    filters = '{"source": 5, "properties": {"media.role": "filter"}}'
+    stream = f'{{"source": {source}, "properties": {{"application.process.id": "{pid}"}}}}'
+    assert on_monitor(SOURCES, f"[{filters}, {stream}]", {123, 124}) == is_ours
+
+
+@pytest.mark.parametrize(("sources", "streams"), [("", ""), ("[]", "no"), ("{}", "[]"), ("[{}]", "[]")])
+def test_another_pactl_than_those_known_says_nothing(sources: str, streams: str) -> None:
+    assert not on_monitor(sources, streams, {124})
+
+
+def test_an_assistant_that_hears_itself_has_nothing_to_unmute() -> None:
+    facts = msgspec.structs.replace(sound(USB), hears_itself=True)
+    check = check_sound(
+        facts, "microphone", "auto", MicrophoneLevel(-100.0, -100.0, 50, 0, 1.0, 0.0, "silent")
+    )
+    assert (check.state, "what this board plays" in check.what) == ("fault", True)
+    assert "pactl set-default-source" in check.mend
+    assert check_sound(facts, "speaker", "auto").what != check.what
 
 
 @pytest.mark.parametrize(

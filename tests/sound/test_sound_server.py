@@ -9,6 +9,8 @@ import pytest
 from pulse_server import NEEDS_PULSE, Server
 
 from assistant.audio.sound_server import is_silent, sockets
+from assistant.cli.doctor.processes import Process
+from assistant.cli.doctor.sound import gather_sound
 
 
 @pytest.mark.parametrize(
@@ -68,3 +70,36 @@ def test_a_server_that_is_down_is_why_there_is_no_device(tmp_path: Path) -> None
     assert err == ""
     for line, kind in zip(out.splitlines(), ("microphone", "speaker"), strict=True):
         assert line.startswith(f"There is no {kind}, because the sound server does not answer; start it (`")
+
+
+HEAR = """
+from assistant.audio.microphone import open_microphone
+microphone = open_microphone("auto")
+microphone.read(10)
+print("first", flush=True)
+while microphone.read(10) is not None:
+    pass
+"""
+
+
+@NEEDS_PULSE[0]
+@NEEDS_PULSE[1]
+@NEEDS_PULSE[2]
+def test_whether_a_microphone_is_what_a_speaker_plays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(tmp_path)
+    monkeypatch.setenv("PULSE_SERVER", server.env["PULSE_SERVER"])
+    with server.python(HEAR) as vad:
+        try:
+            assert vad.stdout
+            assert vad.stdout.readline() == "first\n"
+            hearing = [Process(vad.pid, "assistant", "vad", [])]
+            assert not gather_sound(tmp_path, hearing).hears_itself
+            server.tell("set-default-source", "spk.monitor")  # as when the microphone is pulled out
+            assert gather_sound(tmp_path, hearing).hears_itself
+            assert not gather_sound(tmp_path, []).hears_itself
+        finally:
+            vad.kill()
+            server.process.kill()
+            server.process.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ from assistant.audio.formats import RATE_HZ
 from assistant.audio.level import TROUBLES
 from assistant.audio.sound_server import START, is_silent
 from assistant.cli.doctor.check import Check, plain
+from assistant.cli.doctor.monitors import hears_itself
 from assistant.cli.doctor.processes import Process, holders
 from assistant.errors import AudioError, one_line
 from assistant.messages import MicrophoneLevel
@@ -34,6 +35,7 @@ class Node(msgspec.Struct, frozen=True):
 class Sound(msgspec.Struct, frozen=True):
     """`devices` as PortAudio lists them; `failure` says why it cannot.  `held` are the device files that a
     process has open, with it.  `is_server_silent`: there should be a sound server, and none answers.
+    `hears_itself`: the server has the assistant hear what this board plays.
     """
 
     devices: list[Device]
@@ -41,9 +43,10 @@ class Sound(msgspec.Struct, frozen=True):
     nodes: list[Node]
     held: list[tuple[str, Process]]
     is_server_silent: bool = False
+    hears_itself: bool = False
 
 
-def gather_sound(root: Path, processes: Iterable[Process]) -> Sound:
+def gather_sound(root: Path, processes: Sequence[Process]) -> Sound:
     devices, failure = [], ""
     try:
         devices = list_devices()
@@ -57,7 +60,8 @@ def gather_sound(root: Path, processes: Iterable[Process]) -> Sound:
             continue
         nodes.append(Node(path.name, _group(group), os.access(path, os.R_OK | os.W_OK)))
     held = [(Path(path).name, process) for path, process in holders(processes, "/dev/snd/pcm")]
-    return Sound(devices, failure, nodes, held, is_silent(os.environ))
+    vads = {process.pid for process in processes if process.stage == "vad"}
+    return Sound(devices, failure, nodes, held, is_silent(os.environ), bool(vads) and hears_itself(vads))
 
 
 def _group(number: int) -> str:
@@ -75,6 +79,10 @@ def check_sound(
     """
     if wanted.startswith(CARD_PREFIX):
         return plain(kind, "ok", "a recording, of `assistant run`")
+    if kind == "microphone" and facts.hears_itself:
+        what = "the sound server has the assistant hear what this board plays, and no microphone"
+        mend = "plug one in, or pactl set-default-source … (pactl list short sources shows which there are)"
+        return plain(kind, "fault", what, mend)
     letter = "c" if kind == "microphone" else "p"  # capture, playback
     held = [process for node, process in facts.held if node.endswith(letter)]
     nodes = [node for node in facts.nodes if node.name.endswith(letter)]

@@ -40,8 +40,8 @@ VOICE_PART = 1 / 25
 BREATH_FRAMES = 75
 """Speech goes on for a second and a half: over that the limit rises from the second to the first."""
 
-SURE_FRAMES, SURE_WITHIN = 3, 150
-"""In so many frames of the last three seconds a voice has to stand out by the first limit for the second to
+SURE_FRAMES, SURE_WITHIN = 2, 250
+"""In so many frames of the last five seconds a voice has to stand out by the first limit for the second to
 hold all the way down: what many voices have in common is hardly ever that loud."""
 
 LAG_FRAMES, RISES = 4, 0.1

@@ -1,6 +1,6 @@
 """Whether the assistant interrupts itself, and how soon people can interrupt it.
 
-    python -m benchmarks.barge_in [--answers N] [--chain N] [--seed N]
+    python -m benchmarks.barge_in [--answers N] [--chain N] [--alone] [--seed N]
 
 The assistant's own voice (the tiny one) is fed back into its microphone in rooms that differ in how loud and
 how late the echo is.  First in this process, many answers: what vad does with the sound.  Then the whole
@@ -98,6 +98,9 @@ def main() -> None:
         metavar="N",
         help="in each room, of the whole appliance; 6 take about half an hour",
     )
+    parser.add_argument(
+        "--alone", action="store_true", help="of the whole appliance only answers that nobody interrupts"
+    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     voices = _answers()
@@ -110,8 +113,9 @@ def main() -> None:
     if options.chain:
         print("\nthe whole appliance; reaction in ms from the first voiced sample to the speaker's silence")
         said = {"voice": people, "word": [at_normal_level(_sound(STOP))]}
+        broken = 0 if options.alone else options.chain
         rows = [
-            in_the_room(barge_in, said[barge_in], echo_db, delay_ms, options.chain, options.seed)
+            in_the_room(barge_in, said[barge_in], echo_db, delay_ms, options.chain, broken, options.seed)
             for barge_in in ("voice", "word")
             for echo_db in ECHOES_DB
             for delay_ms in CHAIN_DELAYS_MS
@@ -248,15 +252,22 @@ class Conversation:
 
 
 def in_the_room(
-    barge_in: str, people: Sequence[Pcm], echo_db: float, delay_ms: float, answers: int, seed: int
+    barge_in: str,
+    people: Sequence[Pcm],
+    echo_db: float,
+    delay_ms: float,
+    answers: int,
+    broken_answers: int,
+    seed: int,
 ) -> dict[str, object]:
-    """`answers` that nobody interrupts, then as many that one of `people` does."""
+    """`answers` that nobody interrupts, of which a fifth are long, then those that one of `people` does."""
     random = np.random.default_rng(seed)
-    questions = [at_normal_level(_sound(file)) for file in sorted(TESTS.glob("audio/q*.wav"))[:22]]
+    short = sorted(TESTS.glob("audio/q*.wav"))[:22]
+    questions = [at_normal_level(_sound(file)) for file in [*short, *[STORY] * (len(short) // 4)]]
     alone = [Asked(_any(questions, random), None, 0) for _ in range(answers)]
     broken = [
         Asked(at_normal_level(_sound(STORY)), _person(people, random), random.uniform(0.5, 4.0))
-        for _ in range(answers)
+        for _ in range(broken_answers)
     ]
     conversation = Conversation([*alone, *broken])
     events = _appliance(conversation, Room(echo_db, delay_ms, seed), barge_in)

@@ -24,8 +24,10 @@ NEXT_FRAME_S = 0.8
 """PortAudio does not always notice that a microphone is pulled out; silent for so long, it is gone."""
 
 POLL_S = 0.005
+"""How late sound may be read."""
+
 SLEPT_THROUGH = 0.97
-"""How late sound may be read, and what of the time it is for is slept: it comes in periods of about 40 ms."""
+"""Sound comes in periods of about 40 ms: until the next one is due, there is nothing to look for."""
 LONGEST_SLEEP_S = 0.04
 
 Frame = tuple[bytes, int, float]

@@ -104,7 +104,8 @@ def find(kind: Kind, name: str) -> Device:
     except AudioError:
         if busy := held(kind, name):
             raise busy from None
-        if (not devices or is_servers(name)) and sound_server.is_silent(os.environ):
+        is_meant = is_servers(name) or (name.casefold() == AUTO and not devices)
+        if is_meant and sound_server.is_silent(os.environ):
             raise AudioError(
                 f"There is no {kind}, because the sound server does not answer; start it "
                 f"(`{sound_server.START}`), or name a sound card in config.toml."

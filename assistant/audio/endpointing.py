@@ -84,7 +84,7 @@ Event = Started | Glimpse | Paused | Resumed | Ended | Dropped
 
 
 class Endpointer:
-    """Feed frames, get events.  Holds `max_utterance_s` of sound at most, in silence the pre-roll."""
+    """Feed frames, get events.  Holds `max_utterance_s` of sound at most, in silence what the next needs."""
 
     def __init__(self, settings: Vad, recalled: int = 0) -> None:
         """`recalled` frames at most are given to `recall`."""

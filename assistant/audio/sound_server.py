@@ -6,9 +6,8 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-ANSWERS_WITHIN_S = 1.0
-START = "systemctl --user restart pipewire pulseaudio"
-"""One of the two is not there, mostly; systemctl says so, and starts the other."""
+START = "systemctl --user restart pipewire pipewire-pulse pulseaudio"
+"""One or two of them are not there, mostly; systemctl says so, and starts the others."""
 
 
 def is_silent(environment: Mapping[str, str]) -> bool:
@@ -31,10 +30,10 @@ def sockets(environment: Mapping[str, str]) -> list[Path]:
 
 def _listens(place: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(ANSWERS_WITHIN_S)
+        link.setblocking(False)
         try:
             link.connect(str(place))
-        except TimeoutError:  # it is there, and hangs
+        except BlockingIOError:  # it is there, and hangs
             return True
         except OSError:
             return False

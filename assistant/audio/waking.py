@@ -85,8 +85,8 @@ class Gate:
         """The turn is over; one that was answered, or apologised for, may be followed by another.
 
         With `asks` the person was asked something back, and gets the time to answer that a call gives; one
-        that `named` the assistant counts as a call.  Who broke an answer off began to speak before that was
-        noticed; else everything stays as it was, as after a noise.
+        that `named` the assistant counts as a call.  One that was cancelled, or a noise, lets in who began to
+        speak before that: it may be them who broke it off.
         """
         if turn not in self._turns:
             return

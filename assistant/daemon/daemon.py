@@ -186,7 +186,7 @@ class Daemon:
 
     def left(self, peer: Peer) -> None:
         if peer.role == "client":
-            self._act(self._turns.client_left(peer.number))
+            self._act(self._turns.client_left(peer.number, self._clock()))
         elif peer.role != "watcher":
             if self._health.states[peer.role].state != "gone":
                 self._set_state(StageState(peer.role, "gone"))

@@ -222,8 +222,9 @@ class Turns(Answers):
         self._say(ROOM, Say(text, to_client=False))
         return self._last_number, self._drain()
 
-    def client_left(self, client: int) -> list[Action]:
+    def client_left(self, client: int, now_s: float) -> list[Action]:
         """A client is gone, and with it what it asked for."""
+        self._now_s = now_s
         for turn in [turn for turn in self._turns.values() if turn.client == client]:
             self._finish(turn, "cancelled")
         if self.histories.of(client):

@@ -41,12 +41,12 @@ BREATH_FRAMES = 75
 """Speech goes on for a second and a half: over that the limit rises from the second to the first."""
 
 SURE_FRAMES, SURE_WITHIN = 2, 250
-"""In so many frames of the last five seconds a voice has to stand out by the first limit for the second to
-hold all the way down: what many voices have in common is hardly ever that loud."""
+"""Of so many frames that sounded like a voice (five seconds of them), so few have to stand out by the first
+limit for the second to hold all the way down: what many voices have in common is hardly ever that loud."""
 
 LAG_FRAMES, RISES = 4, 0.1
-"""Silero knows a voice 60 ms late, when a short word is nearly over: while its probability rises so much in
-80 ms, what counts is how loud they were."""
+"""Silero knows a voice that goes on 60 ms late, when a short word is nearly over: while its probability rises
+so much in 80 ms, what counts is how loud they were."""
 
 CLEAR_DB, OVER_DB = 9.0, 2.0
 """Where a voice stands so far out of the noise, a frame that hardly does holds nothing more of it; without a

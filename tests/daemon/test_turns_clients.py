@@ -110,7 +110,10 @@ def test_what_a_client_asked_for_goes_with_it(room: Room) -> None:
     room.asks(7, Ask("Why?"))
     room.asks(7, Say("Hello.", to_client=False))
     room.asks(8, Say("After you.", to_client=False))
-    room.note(room.turns.client_left(7))
+    room.now_s += 5
+    room.note(room.turns.client_left(7, room.now_s))
+    over = [message for message in room.published if isinstance(message, TurnFinished)]
+    assert [(turn.turn, turn.at_s) for turn in over] == [(3, 105.0)]
     assert CancelWork(2, EVERY_REVISION) in room.actions
     assert CancelWork(3, EVERY_REVISION) in room.actions
     assert room.work(Sentence) == [sentence(0, "After you.", last=True, turn=4)]

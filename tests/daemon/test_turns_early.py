@@ -44,12 +44,12 @@ def test_what_was_said_is_read_when_nobody_asks(room: Room) -> None:
     assert room.work(Prefill) == []  # a question is being answered
     room.answers("So.", turn=3)
     assert room.work(Prefill) == [Prefill((Exchange("And?", "So. "),), "", 1)]
-    room.note(room.turns.client_left(7))
+    room.note(room.turns.client_left(7, room.now_s))
     assert room.actions == [
         CancelWork(0, 1),
         Enqueue("llm", Prefill((Exchange("Why?", "Because."),), "", 2)),
     ]
-    room.note(room.turns.client_left(8))
+    room.note(room.turns.client_left(8, room.now_s))
     assert room.actions == []  # it had not asked anything
     room.note(room.turns.stage_left("llm", room.now_s))
     room.asks(8, Ask("Now?"))

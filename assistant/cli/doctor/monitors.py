@@ -1,5 +1,5 @@
-"""Whether a sound server has the assistant hear what the board plays: to whom it has no microphone for, it
-may give a sink's monitor instead.
+"""Whether a sound server has the assistant hear what the board plays: where it has no microphone to give, it
+may give a sink's monitor.
 """
 
 from __future__ import annotations

@@ -85,6 +85,7 @@ def sound(
                 ((USB,), (NODE,), "auto", "ok", "Headset", ""),
                 ((USB,), (NODE,), "Alices Headset", "fault", "no microphone called", "did you mean"),
                 ((DEFAULT,), (NODE,), "default", "ok", "default", ""),
+                ((), (), "Alices Headset", "fault", "none is connected", "plug in"),
             ]
         ),
         (

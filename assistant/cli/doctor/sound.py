@@ -93,7 +93,7 @@ def check_sound(
         return Check(kind, "fault", what, mend.removeprefix("run ").strip("`."), "PortAudio cannot be used")
     devices = [device for device in facts.devices if device.kind == kind]
     is_lost = is_servers(wanted) and all(device.name != wanted.casefold() for device in devices)
-    if facts.is_server_silent and not held and (not devices or is_lost):
+    if facts.is_server_silent and not held and (is_lost or (wanted == AUTO and not devices)):
         mend = f"{START}, or name a sound card in config.toml: [audio] {kind} = …"
         return plain(kind, "fault", "the sound server does not answer", mend)
     if devices:

@@ -27,8 +27,8 @@ QUIET_WINDOW = 8
 
 FADING_FRAMES = 11
 """In noise a last syllable ends earlier to the detector than to the ear: a pause is announced up to 220 ms
-later while something of a voice may be left, so that its utterance has it.  Silence counts all the same: with
-the usual settings a finished sentence still ends as soon."""
+later while something of a voice may be left, so that its utterance has it.  Silence counts all the same, so
+that a finished sentence still ends as soon; but of one that is waited for, from where nothing is left."""
 
 
 LEAD_FRAMES = 30
@@ -109,7 +109,7 @@ class Endpointer:
         self._own_end = 0  # the frame behind the last one that was the assistant's own
         # of the open utterance, in kept frames: where its last speech ends, and where its pause was announced
         self._open = False
-        self._speech_end = 0
+        self._speech_end = self._fading = 0
         self._paused_at: int | None = None
         self._revision = 0
 
@@ -182,7 +182,7 @@ class Endpointer:
             begin = max(begin, own_end)
         self._forget(begin)
         self._open = True
-        self._speech_end = len(self._frames)
+        self._speech_end, self._fading = len(self._frames), 0
         self._paused_at = None
         self._revision = 0
         self._ends_after = self._hangover
@@ -193,18 +193,21 @@ class Endpointer:
         events: list[Event] = []
         silence = len(self._frames) - self._speech_end
         pauses_after = self._pauses_after + (FADING_FRAMES if faint else 0)
+        if faint and self._fading == silence - 1 < FADING_FRAMES:
+            self._fading = silence
+        ends_after = self._ends_after + (self._fading if self._ends_after > self._hangover else 0)
         if speech:
             if self._paused_at is not None:
                 self._paused_at = None
                 self._revision += 1
                 self._ends_after = self._hangover
                 events.append(Resumed(self._revision))
-            self._speech_end = len(self._frames)
+            self._speech_end, self._fading = len(self._frames), 0
             if 0 < self._look_every <= len(self._frames) - self._looked_at and self._is_speech():
                 events.append(self._look())
         elif voiced:
             pass  # a click, or the first of a word: no pause begins here, but none ends either
-        elif silence >= self._ends_after:
+        elif silence >= ends_after:
             return self._close()
         elif silence >= pauses_after and self._paused_at is None and self._is_speech():
             events.append(self._pause())

@@ -225,6 +225,28 @@ def test_a_pause_may_want_another_silence(after: int, revision: int, hangover_ms
     assert ended == [ends]
 
 
+@pytest.mark.parametrize(
+    ("hangover_ms", "faint", "ends"),
+    [
+        (300, "120v", 56),  # announced with frame 55
+        (700, "120v", 74),
+        (1000, "120.", 89),
+        (1000, "45v 75.", 94),
+        (1000, "44. 76v", 89),  # what may be a voice after a silence is another one
+        (1000, "120v", 100),  # 220 ms at most
+    ],
+)
+def test_who_is_waited_for_may_have_faded_first(hangover_ms: int, faint: str, ends: int) -> None:
+    endpointer = Endpointer(DEFAULT)
+    ended = []
+    for number, perhaps in enumerate(flags(faint)):
+        events = endpointer.feed(frame(number), 20 <= number < 40, perhaps)
+        ended += [number for event in events if isinstance(event, Ended)]
+        if any(isinstance(event, Paused) for event in events):
+            endpointer.expect(0, hangover_ms)
+    assert ended == [ends]
+
+
 def test_an_expectation_is_for_one_utterance() -> None:
     endpointer = Endpointer(DEFAULT)
     ended = []

@@ -30,8 +30,7 @@ FADING_FRAMES = 11
 later while something of a voice may be left, so that its utterance has it.  Silence counts all the same, so
 that a finished sentence still ends as soon; but of one that is waited for, from where nothing is left."""
 
-
-LEAD_FRAMES = 30
+REACH_FRAMES = 30
 """Where noise covers how a sentence begins, its utterance reaches back another 600 ms, as far as a voice may
 have been."""
 
@@ -98,7 +97,7 @@ class Endpointer:
         self._max = _frames(1000 * settings.max_utterance_s)
         # a third of the longest utterance at most, so that the part before a split is never pre-roll alone
         self._pre_roll = min(_frames(settings.pre_roll_ms), self._max // 3)
-        self._lead = min(LEAD_FRAMES, self._max // 3 - self._pre_roll)
+        self._lead = min(REACH_FRAMES, self._max // 3 - self._pre_roll)
         # a window that completes with the next frame may begin ONSET_WINDOW - 1 frames back
         self._onset = max(ONSET_WINDOW - 1, recalled)
         # what is kept: the open utterance, or what a coming one may need; the first of it is frame `_first`

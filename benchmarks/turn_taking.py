@@ -64,6 +64,7 @@ LEVELS_DBFS = (-45, -35, -25)
 BEFORE_S, BEHIND_S = 3.0, 2.5
 NOISE_POOL_S = 60.0
 SHORT_WORD_S = 0.3
+TENTATIVE_S = Vad().tentative_pause_ms / 1000
 
 
 class Word(NamedTuple):
@@ -246,9 +247,8 @@ def _turns(frames: list[bytes], decisions: list[Decision], spoken: Spoken, mark:
         for event in endpointer.feed(frame, *decision) if frame else endpointer.end():
             if isinstance(event, Paused):
                 paused = event
-                reading = reads_as(
-                    spoken.heard_until(event.speech_end_sample / RATE_HZ - BEFORE_S, mark), "en"
-                )
+                end_s = (event.start_sample + len(event.pcm) / 2) / RATE_HZ - BEFORE_S
+                reading = reads_as(spoken.heard_until(end_s - TENTATIVE_S, mark), "en")
                 endpointer.expect(event.revision, hangover_ms(reading, Vad().hangover_ms))
             elif isinstance(event, Ended):
                 turns.append(_heard(paused, number, reading))

@@ -10,7 +10,7 @@ Positions count samples from the start.
 
 from __future__ import annotations
 
-from operator import mul
+from operator import mul, or_
 
 import msgspec
 
@@ -30,9 +30,17 @@ FADING_FRAMES = 11
 later while something of a voice may be left, so that its utterance has it.  Silence counts all the same, so
 that a finished sentence still ends as soon; but of one that is waited for, from where nothing is left."""
 
-REACH_FRAMES = 30
-"""Where noise covers how a sentence begins, its utterance reaches back another 600 ms, as far as a voice may
-have been."""
+REACH_FRAMES, REACH_GAP = 40, 8
+"""Where noise covers how a sentence begins, its utterance reaches back another 800 ms, as far as a voice may
+have been, over gaps as short as those in a word or between two (160 ms)."""
+
+PARTED_FRAMES = 60
+"""What was voiced within 1.2 s before speech begins belongs to it, though it was too short to be speech: a
+first word ("And ...") and the pause behind it."""
+
+WEAK_FRAMES, UNHEARD_FRAMES = 4, 25
+"""While a sentence is waited for, 80 ms of what may be a voice may be its last word, too weak to be speech:
+it is read with the rest once it is over, in steady noise after half a second."""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -98,8 +106,10 @@ class Endpointer:
         # a third of the longest utterance at most, so that the part before a split is never pre-roll alone
         self._pre_roll = min(_frames(settings.pre_roll_ms), self._max // 3)
         self._lead = min(REACH_FRAMES, self._max // 3 - self._pre_roll)
+        self._parted = min(PARTED_FRAMES, self._max // 3 - self._pre_roll - self._lead)
         # a window that completes with the next frame may begin ONSET_WINDOW - 1 frames back
         self._onset = max(ONSET_WINDOW - 1, recalled)
+        self._beginning = self._pre_roll + self._lead + self._parted + self._onset
         # what is kept: the open utterance, or what a coming one may need; the first of it is frame `_first`
         self._frames: list[bytes] = []
         self._voiced: list[bool] = []
@@ -172,14 +182,8 @@ class Endpointer:
         """Speech began with the first voiced one of the last `frames`."""
         onset = max(len(self._frames) - frames, 0)
         voice = self._voiced.index(True, onset)
-        lead = 0
-        while lead < min(self._lead, voice) and self._faint[voice - lead - 1]:
-            lead += 1
         started = Started(self.settled + voice * FRAME_SAMPLES)
-        begin, own_end = voice - self._pre_roll - lead, self._own_end - self._first
-        if voice >= own_end + ONSET_WINDOW:
-            begin = max(begin, own_end)
-        self._forget(begin)
+        self._forget(self._reach_back(voice))
         self._open = True
         self._speech_end, self._fading = len(self._frames), 0
         self._paused_at = None
@@ -187,6 +191,19 @@ class Endpointer:
         self._ends_after = self._hangover
         self._looked_at = len(self._frames)
         return started
+
+    def _reach_back(self, voice: int) -> int:
+        """The frame with which the utterance begins whose speech begins with frame `voice`."""
+        own_end = self._own_end - self._first
+        is_over_own = voice < own_end + ONSET_WINDOW
+        earliest = 0 if is_over_own else max(own_end, 0)
+        first = voice if is_over_own else self._voiced.index(True, max(voice - self._parted, earliest))
+        begin = first
+        for at in range(first - 1, max(first - self._lead, 0) - 1, -1):
+            if self._faint[at] and begin - at <= REACH_GAP:
+                begin = at
+        self._voiced[:voice] = [False] * voice  # it does not make a noise speech
+        return max(begin - self._pre_roll, earliest)
 
     def _go_on(self, speech: bool, voiced: bool, faint: bool) -> list[Event]:
         events: list[Event] = []
@@ -204,7 +221,10 @@ class Endpointer:
             self._speech_end, self._fading = len(self._frames), 0
             if 0 < self._look_every <= len(self._frames) - self._looked_at and self._is_speech():
                 events.append(self._look())
-        elif voiced:
+        elif self._said_more():
+            self._revision += 1
+            events += [Resumed(self._revision), self._pause()]
+        elif voiced or self._says_more():
             pass  # a click, or the first of a word: no pause begins here, but none ends either
         elif silence >= ends_after:
             return self._close()
@@ -213,6 +233,30 @@ class Endpointer:
         if len(self._frames) >= self._max:
             events += self._split()
         return events
+
+    @property
+    def _is_waited_for(self) -> bool:
+        """Whether a pause was announced, and the sentence before it is not over."""
+        return self._paused_at is not None and self._ends_after > self._hangover
+
+    def _said_more(self) -> bool:
+        """Whether something weak was heard since the pause was announced that the sentence may need."""
+        if not self._is_waited_for:
+            return False
+        since = self._weak(self._paused_at)
+        is_over = not any(since[-self._tentative :]) or sum(since) >= UNHEARD_FRAMES
+        return is_over and sum(since) >= WEAK_FRAMES
+
+    def _says_more(self) -> bool:
+        """Whether something weak began just now."""
+        if not self._is_waited_for:
+            return False
+        recent = self._weak(-FADING_FRAMES)
+        return any(recent[-self._tentative :]) and not all(recent)
+
+    def _weak(self, start: int | None) -> list[bool]:
+        """Of the kept frames from `start` on, which may be a voice."""
+        return list(map(or_, self._voiced[start:], self._faint[start:]))
 
     def _look(self) -> Glimpse:
         self._looked_at = len(self._frames)
@@ -234,7 +278,7 @@ class Endpointer:
         events: list[Event] = []
         if self._paused_at is None:
             if not self._is_speech():
-                self._forget_all_but_a_beginning()
+                self._forget_noise()
                 return [Dropped()]
             events.append(self._pause())
         events.append(Ended(self._revision, self.settled + self._speech_end * FRAME_SAMPLES))
@@ -246,9 +290,8 @@ class Endpointer:
         if self._paused_at is not None:
             return self._close()
         if not self._is_speech():
-            # sparse noise; forgotten, since an `Endpointer` fed from its middle on would judge it otherwise
             self._open = False
-            self._forget(len(self._frames))
+            self._forget_noise()
             return [Dropped()]
         earliest = max(2 * len(self._frames) // 3, self._speech_reached())
         cut = quietest(self._frames, earliest)
@@ -268,9 +311,17 @@ class Endpointer:
         needed = max(_frames(self._min_speech_ms), 1)
         return [i for i, voiced in enumerate(self._voiced, 1) if voiced][needed - 1]
 
+    def _forget_noise(self) -> None:
+        """That was no speech, but may have been a first word; not if it was long.
+
+        Forgotten as a whole, since an `Endpointer` fed from its middle on would judge it otherwise.
+        """
+        if len(self._frames) > self._beginning:
+            self._forget(len(self._frames))
+
     def _forget_all_but_a_beginning(self) -> None:
         """Of an utterance to come."""
-        self._forget(len(self._frames) - self._pre_roll - self._lead - self._onset)
+        self._forget(len(self._frames) - self._beginning)
 
     def _forget(self, frames: int) -> None:
         frames = max(frames, 0)

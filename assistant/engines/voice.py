@@ -24,7 +24,7 @@ STEEP_BEGINS_DB = 10.5
 """The first for the differences of neighbouring samples, in which fan, street and hum, whose sound is low,
 are faint.  Babble varies more in them."""
 
-LIKELY, POSSIBLE, FAINT = 0.5, 0.35, 0.1
+LIKELY, POSSIBLE, FAINT = 0.5, 0.45, 0.1
 """Silero's probabilities of speech that begins, of speech that goes on, and of what may be left of it.
 
 These and the limits above were chosen with `benchmarks.turn_taking`.
@@ -37,8 +37,8 @@ the noise is less than that below."""
 VOICE_PART = 1 / 25
 """What part a frame has in how loud somebody speaks: the last half second or so counts."""
 
-BREATH_FRAMES = 75
-"""Speech goes on for a second and a half: over that the limit rises from the second to the first."""
+BREATH_FRAMES = 90
+"""Speech goes on for nearly two seconds: over that the limit rises from the second to the first."""
 
 SURE_FRAMES, SURE_WITHIN = 2, 250
 """Of so many frames that sounded like a voice (five seconds of them), so few have to stand out by the first

@@ -135,15 +135,38 @@ def test_while_something_of_a_voice_may_be_left_a_pause_waits_a_little(faint: st
     [
         ("100.", 45),
         ("50. 10v", 35),
-        ("50. 9v 1.", 45),  # what may have been a voice before is another one's
-        ("60v", 15),  # 600 ms at most
-        ("100v", 15),
+        ("50. 3v 7.", 35),  # the pause between two words
+        ("50. 2v 8.", 45),  # what may have been a voice before is another one's
+        ("40. 3v 7. 3v 7.", 25),
+        ("60v", 5),  # 800 ms at most
+        ("100v", 5),
     ],
 )
 def test_an_utterance_reaches_back_as_far_as_a_voice_may_have_been(faint: str, begin: int) -> None:
     events = run(DEFAULT, flags("60. 20v 60."), faint=flags(faint))
     assert events[0][1] == Started(60 * FRAME_SAMPLES)
     assert utterances(events)[0][0] == begin
+
+
+@pytest.mark.parametrize(
+    ("voiced", "kinds", "begin", "end"),
+    [
+        ("30. 4v 50. 20v 60.", "SDSPE", 15, 109),  # "And", and a pause
+        ("30. 1v 59. 20v 60.", "SPE", 15, 115),
+        ("30. 1v 60. 20v 60.", "SPE", 76, 116),  # longer ago
+        ("30. 7v 40. 7v 60.", "SDSD", None, None),  # two noises do not make speech
+        ("30. 9v 50. 20v 60.", "SPESPE", 74, 114),  # an utterance of its own
+    ],
+)
+def test_a_word_too_short_to_be_speech_belongs_to_what_follows(
+    voiced: str, kinds: str, begin: int | None, end: int | None
+) -> None:
+    events = run(DEFAULT, flags(voiced))
+    assert "".join(type(event).__name__[0] for _, event in events) == kinds
+    if begin is not None and end is not None:
+        last = [event for _, event in events if isinstance(event, Paused)][-1]
+        assert (numbers(last.pcm)[0], numbers(last.pcm)[-1]) == (begin, end - 1)
+        assert last.voiced_ms == 400
 
 
 def test_a_pause_as_long_as_the_hangover_is_announced_and_ends_at_once() -> None:
@@ -247,6 +270,38 @@ def test_who_is_waited_for_may_have_faded_first(hangover_ms: int, faint: str, en
     assert ended == [ends]
 
 
+@pytest.mark.parametrize(
+    ("hangover_ms", "faint", "pauses", "ends"),
+    [
+        (1000, "100.", [44], 89),
+        (700, "60. 5v 35.", [44], 74),  # nobody is waited for
+        (1000, "60. 3v 37.", [44], 89),  # too short for a word
+        (1000, "60. 5v 35.", [44, 69], 89),  # a word, and the silence of a pause: it is read, too
+        (1000, "50. 5v 10. 5v 30.", [44, 59, 74], 89),
+        (1000, "45. 55v", [44, 69], 89),  # steady noise: after half a second
+        (1000, "83. 5v 40.", [44, 92], 93),  # it is heard out before the end
+        (1000, "86. 5v 40.", [44, 95], 96),
+        (1000, "86. 40v", [44], 96),  # but noise is not
+    ],
+)
+def test_a_weak_last_word_behind_a_pause_is_read_too(
+    hangover_ms: int, faint: str, pauses: list[int], ends: int
+) -> None:
+    endpointer = Endpointer(DEFAULT)
+    events = []
+    for number, perhaps in enumerate(flags(faint)):
+        for event in endpointer.feed(frame(number), 20 <= number < 40, perhaps):
+            events.append((number, event))
+            if isinstance(event, Paused):
+                endpointer.expect(event.revision, hangover_ms)
+    heard = [(number, event) for number, event in events if isinstance(event, Paused)]
+    assert [number for number, _ in heard] == pauses
+    assert [number for number, event in events if isinstance(event, Ended)] == [ends]
+    assert events[-1][1] == Ended(len(pauses) - 1, 40 * FRAME_SAMPLES)
+    assert [numbers(paused.pcm) for _, paused in heard] == [list(range(5, at + 1)) for at in pauses]
+    assert [event.revision for _, event in events if isinstance(event, Resumed)] == [*range(1, len(pauses))]
+
+
 def test_an_expectation_is_for_one_utterance() -> None:
     endpointer = Endpointer(DEFAULT)
     ended = []
@@ -311,7 +366,7 @@ VADS = st.builds(
     tentative_pause_ms=st.sampled_from([40, 100, 200, 5000]),
     hangover_ms=st.sampled_from([100, 200, 700, 5000]),
     min_speech_ms=st.sampled_from([0, 150, 400, 5000]),
-    max_utterance_s=st.just(2),
+    max_utterance_s=st.sampled_from([2, 9]),
 )
 RUNS = st.lists(
     st.tuples(st.booleans(), st.one_of(st.integers(1, 6), st.integers(1, 60))),
@@ -319,7 +374,6 @@ RUNS = st.lists(
 ).map(lambda runs: [kind for kind, length in runs for _ in range(length)])
 LEVELS = st.randoms(use_true_random=False)
 GRAMMAR = re.compile(r"(S(PR)*(PE|D))*")
-MOST = 100
 
 
 @settings(deadline=None)
@@ -344,12 +398,13 @@ def test_events_come_in_order_and_no_utterance_is_too_long(
                 inside = numbers(event.pcm)
                 start = event.start_sample // FRAME_SAMPLES
                 assert inside == list(range(start, start + len(inside)))
-                assert len(inside) <= MOST
+                assert len(inside) <= 50 * vad.max_utterance_s
                 assert inside[-1] <= at
                 assert event.revision == revision
                 assert event.start_sample <= latest.sample < event.speech_end_sample
                 assert event.speech_end_sample <= event.start_sample + len(event.pcm) // 2
-                assert event.voiced_ms == 20 * sum(voiced[number] for number in inside)
+                begin = latest.sample // FRAME_SAMPLES
+                assert event.voiced_ms == 20 * sum(voiced[number] for number in inside if number >= begin)
                 assert event.voiced_ms >= vad.min_speech_ms
                 assert voiced[event.speech_end_sample // FRAME_SAMPLES - 1]
             case Ended():
@@ -393,8 +448,7 @@ def test_a_faint_voice_makes_an_utterance_no_shorter_and_ends_it_no_later(
     vad: Vad, voiced: list[bool], faint: list[bool]
 ) -> None:
     # no splits: where one is depends on what the utterance before has left of its silence
-    # nor any too short to be speech: what it reaches back to may be voiced, and counts
-    vad = msgspec.structs.replace(vad, max_utterance_s=60, min_speech_ms=0)
+    vad = msgspec.structs.replace(vad, max_utterance_s=60)
     sure, unsure = run(vad, voiced), run(vad, voiced, faint=faint)
     # announced later, a pause may turn out to be none, and then the revisions differ
     assert [(at, type(event)) for at, event in sure if isinstance(event, (Started, Ended, Dropped))] == [
@@ -418,7 +472,8 @@ def test_a_successor_that_starts_at_settled_goes_on_alike(
     for number in range(until):
         first.feed(frame(number), voiced[number], faint[number])
         assert before <= first.settled <= (number + 1) * FRAME_SAMPLES
-        assert (number + 1) * FRAME_SAMPLES - first.settled <= MOST * FRAME_SAMPLES, "holds too much"
+        held = number + 1 - first.settled // FRAME_SAMPLES
+        assert held <= 50 * vad.max_utterance_s, "holds too much"
         before = first.settled
     skipped = first.settled
     second = Endpointer(vad)

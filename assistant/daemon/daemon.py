@@ -192,8 +192,11 @@ class Daemon:
                 self._set_state(StageState(peer.role, "gone"))
                 self._died(peer.role)
             self._act(self._turns.stage_left(peer.role, self._clock()))
-            if self._supervisor is not None and self._health.states[peer.role].fault == "microphone":
-                self._supervisor.restart(peer.role)  # it has waited long enough itself
+            if self._health.states[peer.role].fault == "microphone":
+                now_s = self._clock()
+                self._health.gave_up(now_s)
+                if self._supervisor is not None:
+                    self._supervisor.restart(peer.role, self._health.pause_s(peer.role, now_s))
 
     def posted(self, peer: Peer, message: AnyMessage) -> None:
         now_s = self._clock()

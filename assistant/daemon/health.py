@@ -21,6 +21,10 @@ LONGEST_PAUSE_S = 120.0
 QUICK_S = 10.0
 """Workers that could work, and died so soon after each other, are replaced ever more slowly."""
 
+STUCK_WITHIN_S = 30.0
+"""So are those that gave their microphone up so soon after each other: it is stuck, and each one has only
+waited 10 s for sound.  Where it is away, each has looked for it longer."""
+
 
 class Health:
     """Of all four stages."""
@@ -33,12 +37,14 @@ class Health:
         self._recent: dict[Stage, deque[float]] = {stage: deque(maxlen=CRASHES) for stage in STAGES}
         self._crashed_s: dict[Stage, float] = dict.fromkeys(STAGES, float("-inf"))
         self._quick: dict[Stage, list[float]] = {stage: [] for stage in STAGES}
+        self._gave_up_s = float("-inf")  # when the last vad worker gave its microphone up
+        self._given_up = 0  # how many did so in a row
         self._said: dict[Stage, str] = {}  # why a stage cannot work, as far as it has been logged
 
     def pause_s(self, stage: Stage, now_s: float) -> float:
         """How long the stage's next worker waits before it loads, by how its predecessors ended."""
         if self.states[stage].fault == "microphone":
-            return 0.0  # the last one has waited long enough itself
+            return restart_pause_s(self._given_up, 0)  # the last one may have waited long enough itself
         failures = self._failures[stage]
         if failures and self.states[stage].detail:  # it cannot work: each start is a few lines of the journal
             return min(LONGEST_PAUSE_S, restart_pause_s(failures, EXIT_UNUSABLE) * 2.0 ** (failures - 1))
@@ -86,6 +92,11 @@ class Health:
         """The stage's worker was told to go: not a death, and not a failure to start."""
         self._failures[stage] = 0
         self.states[stage] = StageState(stage, "gone")
+
+    def gave_up(self, now_s: float) -> None:
+        """A vad worker ended for want of a microphone that works."""
+        self._given_up = self._given_up + 1 if now_s - self._gave_up_s < STUCK_WITHIN_S else 1
+        self._gave_up_s = now_s
 
     def died(self, stage: Stage, now_s: float) -> bool:
         """A worker went without having been told to; whether that was once too often in a while."""

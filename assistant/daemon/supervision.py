@@ -61,10 +61,10 @@ class Supervisor:
             if stage in self.always:
                 self.need(stage)
 
-    def need(self, stage: Stage) -> None:
-        """There is work for the stage."""
+    def need(self, stage: Stage, pause_s: float = 0.0) -> None:
+        """There is work for the stage; where it has no worker, one starts in `pause_s`."""
         if stage not in self._tasks and not self._stopping:
-            self._tasks[stage] = asyncio.get_running_loop().create_task(self._keep_alive(stage))
+            self._tasks[stage] = asyncio.get_running_loop().create_task(self._keep_alive(stage, pause_s))
 
     def ready(self, stage: Stage) -> None:
         """The stage's worker has started well."""
@@ -77,11 +77,11 @@ class Supervisor:
         self.kill(stage)
         self._failures[stage] = 0  # what comes next is not to blame for what was ended
 
-    def restart(self, stage: Stage) -> None:
-        """Have another worker start now, whatever pause the stage is in: something has changed for it."""
+    def restart(self, stage: Stage, pause_s: float = 0.0) -> None:
+        """Have another worker start in `pause_s`, whatever pause the stage is in."""
         if stage in self._tasks:
             self.forget(stage)
-            self.need(stage)
+            self.need(stage, pause_s)
 
     def kill(self, stage: Stage) -> None:
         """End a worker that hangs; it will be replaced."""
@@ -108,7 +108,8 @@ class Supervisor:
                     process.kill()
                 await process.wait()
 
-    async def _keep_alive(self, stage: Stage) -> None:
+    async def _keep_alive(self, stage: Stage, pause_s: float) -> None:
+        await asyncio.sleep(pause_s)
         while True:
             try:
                 process = await asyncio.create_subprocess_exec(

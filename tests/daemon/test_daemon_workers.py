@@ -16,7 +16,7 @@ from assistant.config import Config, Llm
 from assistant.daemon.daemon import Daemon
 from assistant.daemon.hanging import LOADING_S, SILENT_S
 from assistant.daemon.health import CRASHES, LONGEST_PAUSE_S
-from assistant.daemon.supervision import IMMEDIATE_RESTARTS
+from assistant.daemon.supervision import IMMEDIATE_RESTARTS, Supervisor
 from assistant.errors import QueueFull
 from assistant.messages import STAGES, Ask, StageState
 from assistant.queues import memory
@@ -106,6 +106,32 @@ def test_our_own_workers_are_not_made_to_wait(tmp_path: Path) -> None:
         link = memory.connect(daemon.broker, "llm")
         assert link.pause_s == 0.0
         link.close()
+
+
+STUCK = StageState("vad", "gone", "The microphone stopped working.", "microphone")
+
+
+def test_a_microphone_that_is_stuck_for_good_does_not_keep_the_board_busy(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    pauses = []
+    for _ in range(IMMEDIATE_RESTARTS + 3):
+        link = memory.connect(board.daemon.broker, "vad")
+        pauses.append(link.pause_s)
+        link.post(STUCK)
+        link.close()
+        board.passes(5.0)
+    assert pauses == [0.0] * (IMMEDIATE_RESTARTS + 1) + [0.5, 1.0]
+
+
+def test_nor_where_the_workers_are_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(Supervisor, "restart", lambda _self, _stage, pause_s: pauses.append(pause_s))
+    daemon = Daemon(Config(), tmp_path / "unused.sock", ("vad",), clock=lambda: 5.0 * len(pauses))
+    for _ in range(IMMEDIATE_RESTARTS + 2):
+        link = memory.connect(daemon.broker, "vad")
+        link.post(STUCK)
+        link.close()
+    assert pauses == [0.0] * IMMEDIATE_RESTARTS + [0.5, 1.0]
 
 
 def test_a_worker_of_systemds_that_hangs_is_killed(tmp_path: Path) -> None:

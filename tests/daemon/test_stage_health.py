@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.daemon.health import CRASHES, CRASHES_WITHIN_S, QUICK_S, Health
+from assistant.daemon.health import CRASHES, CRASHES_WITHIN_S, QUICK_S, STUCK_WITHIN_S, Health
 from assistant.daemon.health import LONGEST_PAUSE_S as LONGEST_WAIT_S
 from assistant.daemon.supervision import IMMEDIATE_RESTARTS, LONGEST_PAUSE_S
 from assistant.messages import STAGES, Fault, Stage, StageState
@@ -54,11 +54,27 @@ def test_how_long_the_next_worker_waits(states: list[StageState], pause_s: float
     assert health.pause_s("stt", 0.0) == 0.0, "another stage's is its own"
 
 
-@pytest.mark.parametrize("times", [1, 10])
-def test_one_that_looked_for_a_microphone_has_waited_long_enough(times: int) -> None:
-    absent = StageState("vad", "gone", "There is no microphone.", "microphone")
-    health = after(*[StageState("vad", "starting"), absent] * times)
-    assert health.pause_s("vad", 0.0) == 0.0
+@pytest.mark.parametrize(
+    ("gaps_s", "pause_s"),
+    [
+        ([0.0], 0.0),
+        ([STUCK_WITHIN_S] * 100, 0.0),  # each has looked for it, and waited long enough itself
+        ([14.0] * IMMEDIATE_RESTARTS, 0.0),
+        ([14.0] * (IMMEDIATE_RESTARTS + 1), 0.5),
+        ([14.0] * (IMMEDIATE_RESTARTS + 3), 2.0),
+        ([14.0 + LONGEST_PAUSE_S] * 100, LONGEST_PAUSE_S),
+        ([14.0] * 100 + [STUCK_WITHIN_S], 0.0),
+    ],
+)
+def test_one_whose_microphone_is_stuck_for_good_is_replaced_more_slowly(
+    gaps_s: list[float], pause_s: float
+) -> None:
+    health = Health()
+    for now_s in accumulate(gaps_s):
+        health.set(StageState("vad", "starting"))
+        health.set(StageState("vad", "gone", "There is no microphone.", "microphone"))
+        health.gave_up(now_s)
+    assert health.pause_s("vad", now_s) == pause_s
 
 
 def test_one_that_was_told_to_go_is_not_to_blame() -> None:

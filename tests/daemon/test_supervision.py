@@ -172,6 +172,19 @@ def test_a_hanging_worker_is_killed_on_request(tmp_path: Path) -> None:
     nursery.run(scene)
 
 
+def test_a_worker_is_replaced_on_request_after_a_pause(tmp_path: Path) -> None:
+    nursery = Nursery(tmp_path, "", SLEEP)
+
+    async def scene() -> None:
+        first = await nursery.started()
+        begun_s = time.monotonic()
+        nursery.supervisor.restart("stt", 0.3)
+        assert await nursery.started() != first
+        assert time.monotonic() - begun_s >= 0.3
+
+    nursery.run(scene)
+
+
 def test_a_stage_starts_when_first_needed_and_once(tmp_path: Path) -> None:
     nursery = Nursery(tmp_path, "", SLEEP)
     asked: list[Stage] = []

@@ -74,11 +74,13 @@ class TtsStage:
         self._earcons = {name: earcon(name, self._engine.rate_hz) for name in NOTES if config.sounds.earcons}
         self._sign: PlayedEarcon | None = None
         """The last sign that the assistant listens: nobody needs it who speaks."""
-        link.on_notice(self._on_notice)  # from now on, and what has come meanwhile
 
     def begin(self) -> None:
         """Whoever misspells the speaker learns that now, and not with the first answer."""
         self._player.find()
+        # from now on, and what has come meanwhile: what a sound finds wrong with the speaker is told of a
+        # stage that is ready
+        self._link.on_notice(self._on_notice)
 
     def handle(self, delivery: Delivery) -> Iterator[AnyMessage]:
         sentence = delivery.message

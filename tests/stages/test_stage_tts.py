@@ -38,6 +38,7 @@ from assistant.messages import (
     Speech,
     SpeechStarted,
     Spoken,
+    StageState,
     TurnEnded,
     Volume,
     Worked,
@@ -78,6 +79,7 @@ class Studio:
         self.daemon.__enter__()
         self.link = self.daemon.connect("tts")
         self.stage = TtsStage(self.link)
+        self.stage.begin()
 
     def close(self) -> None:
         self.daemon.__exit__()
@@ -547,6 +549,26 @@ def test_a_beep_without_a_speaker_harms_nothing(
     studio.beep("ready")
     until(lambda: "the earcon ready was not heard" in caplog.text)
     assert not posted(studio.daemon, Failure)
+
+
+def test_why_there_is_no_speaker_is_told_once_the_stage_is_ready(tmp_path: Path) -> None:
+    """Its readiness, which is told before it begins, would wipe that out."""
+    with SocketDaemon(tmp_path / "daemon.sock") as daemon:  # whose speaker is nowhere
+        link = daemon.connect("tts")
+        daemon.notify("tts", PlayEarcon("ready"))
+        daemon.offer("tts", Sentence(1, 0, 0, BERLIN, last=True, to_client=True))
+        stage = TtsStage(link)
+        delivery = link.receive(PATIENCE_S)
+        assert delivery is not None
+        list(stage.handle(delivery))  # which gives time to be too early
+
+        def lacks() -> list[str]:
+            return [state.detail for state in posted(daemon, StageState) if state.detail]
+
+        assert not lacks()
+        stage.begin()
+        until(lambda: len(lacks()) == 1)
+        assert "nowhere" in lacks()[0]
 
 
 # ---------------------------------------------------------------- volume

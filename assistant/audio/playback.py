@@ -28,6 +28,10 @@ BUSY_WITHIN_S = 10.0
 LOOK_EVERY_S = 0.5
 """How long another program may still use the speaker, and how often that is tried."""
 
+SEEK_EVERY_S = 10.0
+"""How often a speaker that there has not been yet is looked for without any sound: only people who read why
+there is none wait for it."""
+
 BACK_WITHIN_S = 5.0
 """How long a speaker that was there may be missing: it was unplugged, or its sound server begins anew."""
 
@@ -110,10 +114,12 @@ class Player:
         self._tap = tap
         self._tell = tell
         self._clips: queue.SimpleQueue[Clip | None] = queue.SimpleQueue()
-        """None is the wish that the speaker be looked for."""
+        """None only wakes the thread."""
         self._speaker: Speaker | None = None
         self._failed = False
         """Whether it was ever missing: from then on what is plugged in is looked for each time."""
+        self._is_sought = False
+        """Whether it is yet to be found."""
         self._was_open = False
         self._gave_up = False
         """Whether it was waited for in vain: once is enough until it opens."""
@@ -133,7 +139,8 @@ class Player:
         self._clips.put(clip)
 
     def find(self) -> None:
-        """See whether there is such a speaker; it is not opened, and not waited for."""
+        """See whether there is such a speaker, now and then until there is; it is not opened for that."""
+        self._is_sought = True
         self._clips.put(None)
 
     def look(self) -> None:
@@ -144,24 +151,33 @@ class Player:
         while True:
             clip: Clip | None = None
             before: _Airing | None = None
-            is_looked_for = False
-            patience_s = LOOK_S if self._air else None if self._speaker is None else self._idle_s
             if self._again:
                 clip, before = self._again.popleft()
             else:
                 with contextlib.suppress(queue.Empty):
-                    clip = self._clips.get(timeout=patience_s)
-                    is_looked_for = clip is None
+                    clip = self._clips.get(timeout=self._patience_s())
             try:
-                if is_looked_for:
-                    find_speaker(self._name)
-                elif clip is not None:
+                if clip is not None:
                     self._play(clip, before)
+                elif self._is_sought and self._speaker is None:
+                    self._seek()
                 elif not self._air:
                     self._close("The speaker does not let go.")
                 self._look()
             except AudioError as error:
                 self._fail(clip, str(error))
+
+    def _patience_s(self) -> float | None:
+        """How long to wait for a clip."""
+        if self._speaker is None:
+            return SEEK_EVERY_S if self._is_sought else None
+        return LOOK_S if self._air else self._idle_s
+
+    def _seek(self) -> None:
+        find_speaker(self._name, self._failed)
+        self._is_sought = False
+        if self._failed:
+            self._tell("")
 
     def _play(self, clip: Clip, before: _Airing | None) -> None:
         if clip.verdict() is Verdict.WAIT:
@@ -239,7 +255,7 @@ class Player:
                 if clip.verdict() is Verdict.DROP:
                     return None
             else:
-                self._was_open, self._gave_up = True, False
+                self._was_open, self._gave_up, self._is_sought = True, False, False
                 self._tell("")
                 self._written = self._played = self._speaker.played()
         return self._speaker

@@ -72,9 +72,14 @@ def open_speaker(name: str, rate_hz: int, look_again: bool = False) -> Speaker:
     return DeviceSpeaker(name, rate_hz)
 
 
-def find_speaker(name: str) -> None:
-    """Raises `AudioError` where there is no speaker `name` now.  A card's is there when it is opened."""
+def find_speaker(name: str, look_again: bool = False) -> None:
+    """Raises `AudioError` where there is no speaker `name` now; `look_again` as in `open_speaker`.
+
+    A card's is there when it is opened.
+    """
     if not name.startswith(CARD_PREFIX):
         from assistant.audio import devices
 
+        if look_again:
+            devices.look_again()
         devices.find("speaker", name)

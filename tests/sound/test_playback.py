@@ -493,3 +493,23 @@ def test_a_speaker_is_waited_for_in_vain_once(absent: Absent, monkeypatch: pytes
         looks.append(absent.looks)
     assert looks[0] > 1
     assert [later - earlier for earlier, later in pairwise(looks)] == [1, 1]
+
+
+def test_a_speaker_that_was_busy_at_the_start_is_found_without_a_sound(
+    absent: Absent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not opened for that."""
+    looked_again: list[bool] = []
+
+    def find(_name: str, look_again: bool) -> None:
+        looked_again.append(look_again)
+        if len(looked_again) <= 3:
+            raise DeviceBusy("The speaker is busy.")
+
+    monkeypatch.setattr(playback, "find_speaker", find)
+    monkeypatch.setattr(playback, "SEEK_EVERY_S", 0.001)
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    Player("auto", RATE_HZ, tell=told.put).find()
+    assert [told.get(timeout=5) for _ in range(4)] == ["The speaker is busy."] * 3 + [""]
+    assert looked_again == [False, True, True, True]
+    assert absent.looks == 0

@@ -24,7 +24,7 @@ FRAMES = 1_000 // FRAME_MS
 TROUBLES: dict[InputTrouble, tuple[str, str]] = {
     "silent": (
         "not the faintest sound comes from it",
-        "unmute it: a switch on it, or alsamixer (F4, then M)",
+        "unmute it (a switch on it, or alsamixer, F4, then M), or choose another (`assistant devices`)",
     ),
     "offset": ("its sound is far off its centre (DC)", "use another port, or another microphone"),
     "clipping": ("it is too loud and distorts", "lower it: alsamixer (F4)"),

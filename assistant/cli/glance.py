@@ -8,6 +8,7 @@ from textwrap import wrap
 
 from assistant.audio.level import TROUBLES
 from assistant.board.health import Health
+from assistant.cli.doctor.monitors import HEARS_ITSELF
 from assistant.messages import MicrophoneLevel, StageStatus, Status, TurnStatus
 from assistant.text.clean import printable
 
@@ -30,8 +31,11 @@ STAGE_HEADS = ("STAGE", "STATE", "PROCESS", "RESTARTS", "WORK", "MiB", "AT MOST"
 TURN_HEADS = ("TURN", "AGO", "OUTCOME", "SPEECH", "TRANSCRIPT", "TOKEN", "SOUND", "IN ALL")
 
 
-def lines(status: Status, health: Health, now: datetime) -> Iterator[str]:
-    """The status for a person, on a terminal of 80 columns; `now` is the time on the wall."""
+def lines(status: Status, health: Health, now: datetime, hears_itself: bool = False) -> Iterator[str]:
+    """The status for a person, on a terminal of 80 columns; `now` is the time on the wall.
+
+    `hears_itself`: where no sound comes from the microphone, that is because it is what this board plays.
+    """
     running_s = status.at_s - status.started_at_s
     since = now - timedelta(seconds=running_s)
     when = f"{since:%H:%M}" if since.date() == now.date() else f"{since:%d %b %H:%M}"
@@ -43,7 +47,7 @@ def lines(status: Status, health: Health, now: datetime) -> Iterator[str]:
     yield from _row("Memory", _memory(status))
     if status.microphone is not None or vad.state == "ready":
         muted = "muted until `assistant unmute`; " if status.muted else ""
-        yield from _row("Microphone", muted + _microphone(status.microphone, status.at_s))
+        yield from _row("Microphone", muted + _microphone(status.microphone, status.at_s, hears_itself))
     yield from _row("Volume", f"answers {status.volume.answers:.0%}, earcons {status.volume.earcons:.0%}")
     if board := _board(health):
         yield from _row("Board", board)
@@ -82,7 +86,7 @@ def _memory(status: Status) -> str:
     return f"{_mib(status.held_bytes)} MiB taken{planned}; {_mib(status.available_bytes)} MiB available"
 
 
-def _microphone(level: MicrophoneLevel | None, now_s: float) -> str:
+def _microphone(level: MicrophoneLevel | None, now_s: float, hears_itself: bool) -> str:
     if level is None:
         return "nothing has come from it yet"
     ago_s = now_s - level.at_s
@@ -93,7 +97,10 @@ def _microphone(level: MicrophoneLevel | None, now_s: float) -> str:
         text += f", amplified by {level.gain_db:.0f} dB"
     if level.lost_frames:
         text += f", {level.lost_frames} of {level.frames} frames lost"
-    return text + ("; {}: {}".format(*TROUBLES[level.trouble]) if level.trouble else "")
+    if level.trouble is None:
+        return text
+    is_itself = hears_itself and level.trouble == "silent"
+    return "{}; {}: {}".format(text, *(HEARS_ITSELF if is_itself else TROUBLES[level.trouble]))
 
 
 def _board(health: Health) -> str:

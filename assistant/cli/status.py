@@ -143,7 +143,16 @@ def _glance(status: Status) -> str:
     from assistant.board.health import read_health
     from assistant.cli.glance import lines
 
-    return "\n".join(lines(status, read_health(), datetime.now()))
+    return "\n".join(lines(status, read_health(), datetime.now(), hears_itself(status)))
+
+
+def hears_itself(status: Status) -> bool:
+    """Whether the microphone gives no sound because it is what this board plays; asks only then."""
+    from assistant.cli.doctor import monitors
+
+    level = status.microphone
+    vads = {stage.pid for stage in status.stages if stage.stage == "vad"}
+    return level is not None and level.trouble == "silent" and monitors.hears_itself(vads)
 
 
 def as_tree(status: Status, health: Health) -> dict[str, object]:

@@ -19,7 +19,7 @@ from command_line import COMMAND, assistant, daemon, said, started, toml
 
 from assistant.board.health import Health
 from assistant.cli.glance import age, lines
-from assistant.cli.status import as_tree, exit_code
+from assistant.cli.status import as_tree, exit_code, hears_itself
 from assistant.messages import (
     InputTrouble,
     MicrophoneLevel,
@@ -179,6 +179,31 @@ def test_lines(status: Status, health: Health, line: str) -> None:
     text = seen(status, health)
     assert line in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_microphone_that_is_what_the_board_plays_has_nothing_to_unmute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what the doctor says; who hears sound is not asked about, once a second."""
+    silent = heard(-100.0, -100.0, trouble="silent")
+    assert "unmute it" in seen(silent)
+    pactl = tmp_path / "pactl"
+    pactl.write_text(
+        """#!/bin/sh
+case "$*" in
+*sources) echo '[{"index": 5, "monitor_source": "hdmi"}]' ;;
+*) echo '[{"source": 5, "properties": {"application.process.id": "4711"}}]' ;;
+esac
+"""
+    )
+    pactl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert hears_itself(silent)
+    assert not hears_itself(STATUS)
+    assert not hears_itself(changed(microphone=None))
+    text = " ".join(" ".join(lines(silent, WELL, NOW, hears_itself=True)).split())
+    assert "pactl set-default-source" in text
+    assert "unmute it" not in text
 
 
 def test_what_is_not_there_is_no_line() -> None:

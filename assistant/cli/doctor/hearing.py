@@ -10,7 +10,7 @@ import msgspec
 
 from assistant.audio.chirp import Figures
 from assistant.audio.devices import Kind
-from assistant.audio.level import DEAD_DBFS, FULL_SCALE, HUM_DBFS, HUM_SHARE, OFFSET_DBFS, dbfs
+from assistant.audio.level import DEAD_DBFS, FULL_SCALE, HUM_DBFS, HUM_SHARE, OFFSET_DBFS, TROUBLES, dbfs
 from assistant.cli.doctor.check import Check, State, plain
 
 CLIPPED_SHARE = 0.001
@@ -84,8 +84,7 @@ def verdict(facts: Facts) -> Check:
         return plain("sound", state, what, mend)
 
     if echo is None and figures.peak_dbfs < DEAD_DBFS:
-        mend = f"unmute it ({ALSAMIXER}, then M), or choose another (`assistant devices`)"
-        return found("fault", "The microphone gives no sound at all, not even noise", mend)
+        return found("fault", "The microphone gives no sound at all, not even noise", TROUBLES["silent"][1])
     if echo is None:
         mend = (
             "turn the speaker on and up, see that both devices are the right ones (`assistant devices`), and "

@@ -11,6 +11,12 @@ from assistant.cli.doctor.check import asked
 PACTL = ("env", "LC_ALL=C", "pactl", "--format=json", "list")
 """In other languages its numbers have commas, and are no JSON."""
 
+HEARS_ITSELF = (
+    "the sound server has the assistant hear what this board plays, and no microphone",
+    "plug one in, or pactl set-default-source … (pactl list short sources shows which there are)",
+)
+"""What is wrong then, and what to do: while nothing is played, no sound comes, and nothing is muted."""
+
 
 class Source(msgspec.Struct, frozen=True):
     """What a sound server can record from, as pactl has it; `monitor_source` is the sink that it is of, if it

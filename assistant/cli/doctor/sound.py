@@ -15,7 +15,7 @@ from assistant.audio.formats import RATE_HZ
 from assistant.audio.level import TROUBLES
 from assistant.audio.sound_server import START, is_silent
 from assistant.cli.doctor.check import Check, plain
-from assistant.cli.doctor.monitors import hears_itself
+from assistant.cli.doctor.monitors import HEARS_ITSELF, hears_itself
 from assistant.cli.doctor.processes import Process, holders
 from assistant.errors import AudioError, one_line
 from assistant.messages import MicrophoneLevel
@@ -80,9 +80,7 @@ def check_sound(
     if wanted.startswith(CARD_PREFIX):
         return plain(kind, "ok", "a recording, of `assistant run`")
     if kind == "microphone" and facts.hears_itself:
-        what = "the sound server has the assistant hear what this board plays, and no microphone"
-        mend = "plug one in, or pactl set-default-source … (pactl list short sources shows which there are)"
-        return plain(kind, "fault", what, mend)
+        return plain(kind, "fault", *HEARS_ITSELF)
     letter = "c" if kind == "microphone" else "p"  # capture, playback
     held = [process for node, process in facts.held if node.endswith(letter)]
     nodes = [node for node in facts.nodes if node.name.endswith(letter)]

@@ -128,6 +128,10 @@ class Answers:
         answer = self._line[0] if self._line and self._line[0] is not turn and self._line[0].ended else None
         if not self._meanwhile.listens or not (turn.spoken_over or answer is not None):
             return text
+        # who is asked "Did you say …?" may well say just that
+        is_reply = not turn.is_over_answer and self._confirming.is_confirmed(text, turn.began_s)
+        if is_reply and self._meanwhile.is_over_for(text, turn.began_s):
+            return text
         meaning, question = self._meanwhile.meaning(text, language, turn.spoken_over, turn.is_over_answer)
         if answer is not None and meaning in (Meaning.STOP, Meaning.CALL):
             self._finish(answer, "cancelled")

@@ -46,8 +46,7 @@ class Confirming:
         """
         if not self._is_on:
             return Step.ANSWER, text
-        if self._asked is not None and began_s - self._asked[1] <= ANSWER_WITHIN_S:
-            question = self._asked[0]
+        if (question := self._question(began_s)) is not None:
             match reply(text, question, self._language):
                 case Reply.YES:
                     return Step.ANSWER, question
@@ -56,6 +55,17 @@ class Confirming:
             text = without_no(text, self._language)
         return (Step.ASK_BACK if confidence < UNSURE else Step.ANSWER), text
 
+    def is_confirmed(self, text: str, began_s: float) -> bool:
+        """Whether `text`, which somebody began to say at `began_s`, says yes to what was asked back."""
+        question = self._question(began_s)
+        return question is not None and reply(text, question, self._language) is Reply.YES
+
     def over(self, step: Step, question: str, now_s: float) -> None:
         """The room heard what `step` led to at `now_s`; what was asked back before that is settled."""
         self._asked = (question, now_s) if step is Step.ASK_BACK else None
+
+    def _question(self, began_s: float) -> str | None:
+        """What was asked back, if who began to speak then may be answering that."""
+        if self._asked is None or began_s - self._asked[1] > ANSWER_WITHIN_S:
+            return None
+        return self._asked[0]

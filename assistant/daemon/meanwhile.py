@@ -6,7 +6,7 @@ from enum import Enum, auto
 
 from assistant.config import Config
 from assistant.text.addressing import question_behind
-from assistant.text.interrupting import is_echo, is_stop
+from assistant.text.interrupting import is_echo, is_stop, shortest_s
 
 ECHOES_FOR_S = 0.5
 """How long after the last word of an answer its echo may still be heard."""
@@ -31,6 +31,8 @@ class Meanwhile:
         self._by_word = config.audio.barge_in == "word"
         self._phrase = config.wake.phrase if config.wake.mode in ("open", "phrase") else ""
         self._is_open = config.wake.mode == "open"
+        self._speed = config.tts.speed
+        self._pre_roll_s = config.vad.pre_roll_ms / 1000
         self._said = ""
         self._said_until_s = float("-inf")
 
@@ -41,6 +43,13 @@ class Meanwhile:
     def echoing(self, now_s: float) -> str:
         """What of that may still be heard."""
         return self._said if now_s - self._said_until_s <= ECHOES_FOR_S else ""
+
+    def is_over_for(self, text: str, began_s: float) -> bool:
+        """Whether speech that began at `began_s`, the sound before it included, came too late for an echo as
+        long as `text`.
+        """
+        least_s = shortest_s(text) / self._speed
+        return began_s - self._pre_roll_s + least_s > self._said_until_s + ECHOES_FOR_S
 
     def meaning(self, text: str, language: str, spoken_over: str, in_the_air: bool) -> tuple[Meaning, str]:
         """What `text`, said or heard over `spoken_over` or its echo, is, and the question in it.

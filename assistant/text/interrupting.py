@@ -49,6 +49,9 @@ FEWEST_LETTERS = 8
 """Of a transcript that is compared by its letters: those of shorter ones are found in any answer, so that its
 words have to be."""
 
+LETTERS_PER_S = 20
+"""No voice says more: 200 words a minute, which is fast, are 17 of English."""
+
 _NO_LETTERS = re.compile(r"[^\w\s]|_")
 _BETWEEN = re.compile(r"[\s-]+")
 
@@ -75,6 +78,11 @@ def is_echo(text: str, spoken: str) -> bool:
         None, heard, said[start : start + len(heard)], autojunk=False
     ).get_matching_blocks()
     return sum(block.size for block in blocks) >= ECHOED * len(heard)
+
+
+def shortest_s(text: str) -> float:
+    """How long it takes at least to say `text`, at a speed of 1."""
+    return len("".join(_words(text))) / LETTERS_PER_S
 
 
 def _words(text: str) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from turn_room import Room, sentence
 
-from assistant.config import Config, Stt
+from assistant.config import Audio, Config, Stt
 from assistant.daemon.answers import APOLOGY
 from assistant.daemon.confirming import ANSWER_WITHIN_S, UNSURE, Confirming, Step
 from assistant.daemon.turn import CancelWork, Notify
@@ -105,6 +107,55 @@ def test_an_unsure_question_is_asked_back_and_a_yes_has_it_answered(room: Room) 
     room.answers("Warsaw.", turn=2)
     room.is_heard(0, turn=2)
     assert room.history() == (Exchange(POLAND, "Warsaw."),)
+
+
+@pytest.mark.parametrize("barge_in", ["off", "word", "voice"])
+@pytest.mark.parametrize(
+    ("text", "after_s", "is_asked"),
+    [
+        (POLAND, 0.01, True),
+        (POLAND, 5.0, True),
+        ("of Poland?", 0.01, False),  # the last word, which was still in the room
+    ],
+)
+def test_who_answers_with_the_same_words_is_no_echo(
+    barge_in: Literal["off", "word", "voice"], text: str, after_s: float, is_asked: bool
+) -> None:
+    room = Room(Config(stt=Stt(confirm=True), audio=Audio(barge_in=barge_in)))
+    is_asked_back(room)
+    room.now_s += after_s
+    room.starts(2)
+    room.pauses(2)
+    room.is_understood(2, text=text)
+    wanted = [Question(2, 0, text)]
+    assert room.work(Question) == (wanted if is_asked or barge_in == "off" else [])
+
+
+def test_of_a_short_question_an_echo_may_be_all_that_was_heard() -> None:
+    """Its sound would be in the room, and before where the speech was found to begin, for as long as that."""
+    asked = []
+    for after_s in (0.1, 0.3):
+        room = Room(Config(stt=Stt(confirm=True), audio=Audio(barge_in="voice")))
+        says(room, 1, "Turn on the lamp.", DOUBT)
+        room.is_heard(0)
+        room.now_s += after_s
+        room.starts(2)
+        room.pauses(2)
+        room.is_understood(2, text="Turn on the lamp.")
+        asked.append(room.work(Question))
+    assert asked == [[], [Question(2, 0, "Turn on the lamp.")]]
+
+
+def test_nor_is_what_was_said_while_it_was_asked_an_answer() -> None:
+    room = Room(Config(stt=Stt(confirm=True), audio=Audio(barge_in="voice")))
+    says(room, 1, POLAND, DOUBT)
+    room.is_heard(0, 0.9)
+    room.starts(2)
+    room.pauses(2)
+    room.now_s += 0.1
+    room.is_heard(0)
+    room.is_understood(2, text=POLAND)
+    assert room.work(Question) == []
 
 
 def test_the_question_that_was_meant_is_asked(room: Room) -> None:

@@ -30,7 +30,7 @@ KINDS: tuple[Kind, ...] = ("microphone", "speaker")
 
 AUTO = "auto"
 DEFAULT = "default"
-SOUND_SERVERS = ("pulse", "pipewire")
+SOUND_SERVERS = (sound_server.PULSE, sound_server.PIPEWIRE)
 CARD_NUMBER = re.compile(r" \(hw:(\d+),(\d+)\)$")
 MICROPHONE_LATENCY_S = 0.08
 """PortAudio's own, 35 ms, wakes the process twice as often; so a frame comes 10 ms later on average."""
@@ -105,7 +105,7 @@ def find(kind: Kind, name: str) -> Device:
         if busy := held(kind, name):
             raise busy from None
         is_meant = is_servers(name) or (name.casefold() == AUTO and not devices)
-        if is_meant and sound_server.is_silent(os.environ):
+        if is_meant and sound_server.is_silent(os.environ, name.casefold()):
             raise AudioError(
                 f"There is no {kind}, because the sound server does not answer; start it "
                 f"(`{sound_server.START}`), or name a sound card in config.toml."

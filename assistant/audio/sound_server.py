@@ -1,4 +1,4 @@
-"""Whether the sound server of this session answers."""
+"""Whether the sound servers of this session answer."""
 
 from __future__ import annotations
 
@@ -9,23 +9,48 @@ from pathlib import Path
 START = "systemctl --user restart pipewire pipewire-pulse pulseaudio"
 """One or two of them are not there, mostly; systemctl says so, and starts the others."""
 
+PULSE, PIPEWIRE = "pulse", "pipewire"
+"""What ALSA calls the devices of either server."""
 
-def is_silent(environment: Mapping[str, str]) -> bool:
-    """Whether there should be a sound server, and nobody listens at any of its sockets."""
-    places = sockets(environment)
-    return bool(places) and not any(_listens(place) for place in places)
+SOCKETS = {PULSE: "pulse/native", PIPEWIRE: "pipewire-0"}
+"""Where each usually listens, in $XDG_RUNTIME_DIR."""
+
+USER_UNITS = Path("/usr/lib/systemd/user")
+UNITS = ("pulseaudio.socket", "pipewire.socket", "pipewire-pulse.socket")
 
 
-def sockets(environment: Mapping[str, str]) -> list[Path]:
-    """Where a server of this computer is: what PULSE_SERVER names (pulse-client.conf(5)), else what there is
-    of PulseAudio's and PipeWire's usual ones.  None for a server elsewhere.
+def is_silent(environment: Mapping[str, str], device: str) -> bool:
+    """Whether the sound server that `device` is of does not answer: "pulse", "pipewire", or another name for
+    what may be of either.
+
+    One that is meant by its name may have ended and left no trace.  Else there is a socket at which nobody
+    listens: whatever uses that server finds nothing, though another one may live.
     """
-    if named := environment.get("PULSE_SERVER"):
-        places = [place.rpartition("}")[2].removeprefix("unix:") for place in named.split()]
-        return [Path(place) for place in places] if all(place.startswith("/") for place in places) else []
+    if device != PIPEWIRE and (named := environment.get("PULSE_SERVER")):
+        places = _places(named)
+        return bool(places) and not any(map(_listens, places))
     if not (runtime := environment.get("XDG_RUNTIME_DIR")):
-        return []
-    return [place for name in ("pulse/native", "pipewire-0") if (place := Path(runtime) / name).is_socket()]
+        return False
+    usual = {server: Path(runtime) / place for server, place in SOCKETS.items()}
+    if device in usual:
+        return not _listens(usual[device])
+    return not all(_listens(place) for place in usual.values() if place.is_socket())
+
+
+def is_missing(environment: Mapping[str, str], units: Path = USER_UNITS) -> bool:
+    """Whether a sound server is installed for sessions such as this one, and none runs."""
+    if environment.get("PULSE_SERVER") or not (runtime := environment.get("XDG_RUNTIME_DIR")):
+        return False
+    is_installed = any((units / unit).exists() for unit in UNITS)
+    return is_installed and not any((Path(runtime) / place).is_socket() for place in SOCKETS.values())
+
+
+def _places(named: str) -> list[Path]:
+    """The sockets that PULSE_SERVER names (pulse-client.conf(5)), of which one will do; none for a server
+    elsewhere.
+    """
+    places = [place.rpartition("}")[2].removeprefix("unix:") for place in named.split()]
+    return [Path(place) for place in places] if all(place.startswith("/") for place in places) else []
 
 
 def _listens(place: Path) -> bool:

@@ -33,15 +33,19 @@ NO_PORTAUDIO = (
 )
 
 
+SILENT = frozenset(("auto", "default", "pulse"))
+
+
 def sound(
     *devices: Device,
     nodes: tuple[Node, ...] = (NODE,),
     held: tuple[Process, ...] = (),
     failure: str = "",
-    is_server_silent: bool = False,
+    silent: frozenset[str] = frozenset(),
+    is_server_missing: bool = False,
 ) -> Sound:
     holders = [("pcmC1D0c", process) for process in held]
-    return Sound(list(devices), failure, list(nodes), holders, is_server_silent)
+    return Sound(list(devices), failure, list(nodes), holders, silent, is_server_missing)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +82,7 @@ def sound(
         (sound(), "microphone", "card:/tmp/alice", "ok", "a recording", ""),
         # Without its server's devices: that one does not answer is why, unless there are others to be used.
         *(
-            (sound(*devices, nodes=nodes, is_server_silent=True), "microphone", wanted, state, said, mend)
+            (sound(*devices, nodes=nodes, silent=SILENT), "microphone", wanted, state, said, mend)
             for devices, nodes, wanted, state, said, mend in [
                 ((), (), "auto", "fault", "sound server does not answer", "systemctl --user restart"),
                 ((USB,), (NODE,), "Pulse", "fault", "sound server does not answer", "name a sound card"),
@@ -86,10 +90,15 @@ def sound(
                 ((USB,), (NODE,), "Alices Headset", "fault", "no microphone called", "did you mean"),
                 ((DEFAULT,), (NODE,), "default", "ok", "default", ""),
                 ((), (), "Alices Headset", "fault", "none is connected", "plug in"),
+                ((USB,), (NODE,), "PipeWire", "fault", "no microphone called", "there are"),
             ]
         ),
         (
-            sound(held=(ARECORD,), is_server_silent=True),
+            sound(nodes=(), is_server_missing=True),
+            *("microphone", "auto", "fault", "no sound server runs", "systemctl --user restart"),
+        ),
+        (
+            sound(held=(ARECORD,), silent=SILENT),
             *("microphone", "auto", "fault", "arecord (process 123) has it", "kill 123"),
         ),
     ],

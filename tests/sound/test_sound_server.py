@@ -4,53 +4,102 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pulse_server import NEEDS_PULSE, Server
 
-from assistant.audio.sound_server import is_silent, sockets
+from assistant.audio.sound_server import SOCKETS, is_missing, is_silent
 from assistant.cli.doctor.processes import Process
 from assistant.cli.doctor.sound import gather_sound
 
 
 @pytest.mark.parametrize(
-    ("named", "places"),
+    ("named", "is_dead"),
     [
-        ("unix:/run/a", ["/run/a"]),
-        ("/run/a", ["/run/a"]),
-        ("{0123abc}unix:/run/a /run/b", ["/run/a", "/run/b"]),
-        ("tcp:speaker.local:4713", []),
-        ("unix:/run/a tcp:speaker.local", []),
-        ("speaker.local", []),
+        ("unix:{}", True),
+        ("{}", True),
+        ("{{0123abc}}unix:{} /run/nowhere", True),
+        ("tcp:speaker.local:4713", False),
+        ("unix:{} tcp:speaker.local", False),
+        ("speaker.local", False),
     ],
 )
-def test_a_server_that_is_named(named: str, places: list[str], tmp_path: Path) -> None:
-    environment = {"PULSE_SERVER": named, "XDG_RUNTIME_DIR": str(tmp_path)}
-    assert [str(place) for place in sockets(environment)] == places
+def test_a_server_that_is_named(named: str, is_dead: bool, tmp_path: Path) -> None:
+    """Of one that is elsewhere nothing is known."""
+    place = tmp_path / "native"
+    environment = {"PULSE_SERVER": named.format(place), "XDG_RUNTIME_DIR": str(tmp_path)}
+    assert is_silent(environment, "pulse") is is_dead
+    with listening(place):
+        assert not is_silent(environment, "auto")
+    assert is_silent(environment, "auto") is is_dead
+
+
+@contextlib.contextmanager
+def listening(place: Path) -> Iterator[socket.socket]:
+    """A server that takes nobody, and leaves its socket behind."""
+    place.parent.mkdir(exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(place))
+        server.listen(0)
+        yield server
 
 
 @pytest.fixture
 def runtime(tmp_path: Path) -> dict[str, str]:
-    (tmp_path / "pulse").mkdir()
     return {"XDG_RUNTIME_DIR": str(tmp_path)}
 
 
 @pytest.mark.parametrize("name", ["pulse/native", "pipewire-0"])
-def test_a_server_is_silent_when_nobody_listens_where_it_was(runtime: dict[str, str], name: str) -> None:
-    assert not is_silent({})
-    assert not is_silent(runtime), "there is none"
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(Path(runtime["XDG_RUNTIME_DIR"]) / name))
-        server.listen(0)
-        with contextlib.ExitStack() as waiting:
-            for _ in range(3):  # whom it does not take: it hangs
-                assert not is_silent(runtime)
-                link = waiting.enter_context(socket.socket(socket.AF_UNIX))
-                link.setblocking(False)
-                with contextlib.suppress(BlockingIOError):
-                    link.connect(server.getsockname())
-    assert is_silent(runtime), "it died"
+def test_a_server_is_silent_when_nobody_listens_where_it_was(
+    runtime: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    assert not is_silent({}, "auto")
+    assert not is_silent(runtime, "auto"), "there is none"
+    with listening(tmp_path / name) as server, contextlib.ExitStack() as waiting:
+        for _ in range(3):  # whom it does not take: it hangs
+            assert not is_silent(runtime, "auto")
+            link = waiting.enter_context(socket.socket(socket.AF_UNIX))
+            link.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                link.connect(server.getsockname())
+    assert is_silent(runtime, "auto"), "it died"
+
+
+@pytest.mark.parametrize(
+    ("lives", "dead", "silent"),
+    [
+        ("pulse/native", "pipewire-0", {"auto", "default", "pipewire"}),
+        ("pipewire-0", "pulse/native", {"auto", "default", "pulse"}),
+    ],
+)
+def test_one_that_lives_hides_no_dead_one(
+    runtime: dict[str, str], tmp_path: Path, lives: str, dead: str, silent: set[str]
+) -> None:
+    with listening(tmp_path / dead):
+        pass
+    with listening(tmp_path / lives):
+        names = ("auto", "default", "pulse", "pipewire")
+        assert {name for name in names if is_silent(runtime, name)} == silent
+
+
+@pytest.mark.parametrize("name", ["pulse", "pipewire"])
+def test_one_that_ended_and_took_its_socket_along_is_missed(
+    runtime: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    units, place = tmp_path / "units", tmp_path / SOCKETS[name]
+    units.mkdir()
+    assert not is_missing(runtime, units), "none is installed"
+    (units / f"{name}audio.socket" if name == "pulse" else units / f"{name}.socket").touch()
+    assert is_missing(runtime, units)
+    assert not is_missing({}, units), "this is no session"
+    with listening(place):
+        assert not is_missing(runtime, units)
+        assert not is_silent(runtime, name)
+    place.unlink()
+    assert is_missing(runtime, units)
+    assert is_silent(runtime, name), "who names it has one"
 
 
 FIND = """

@@ -10,10 +10,19 @@ from pathlib import Path
 import msgspec
 
 from assistant.audio.card_link import CARD_PREFIX
-from assistant.audio.devices import AUTO, Device, Kind, choose, is_servers, list_devices
+from assistant.audio.devices import (
+    AUTO,
+    DEFAULT,
+    SOUND_SERVERS,
+    Device,
+    Kind,
+    choose,
+    is_servers,
+    list_devices,
+)
 from assistant.audio.formats import RATE_HZ
 from assistant.audio.level import TROUBLES
-from assistant.audio.sound_server import START, is_silent
+from assistant.audio.sound_server import START, is_missing, is_silent
 from assistant.cli.doctor.check import Check, plain
 from assistant.cli.doctor.monitors import HEARS_ITSELF, hears_itself
 from assistant.cli.doctor.processes import Process, holders
@@ -34,15 +43,17 @@ class Node(msgspec.Struct, frozen=True):
 
 class Sound(msgspec.Struct, frozen=True):
     """`devices` as PortAudio lists them; `failure` says why it cannot.  `held` are the device files that a
-    process has open, with it.  `is_server_silent`: there should be a sound server, and none answers.
-    `hears_itself`: the server has the assistant hear what this board plays.
+    process has open, with it.  `silent` are the names of devices that are not there because their sound
+    server does not answer; `is_server_missing`: one is installed, and none runs.  `hears_itself`: the server
+    has the assistant hear what this board plays.
     """
 
     devices: list[Device]
     failure: str
     nodes: list[Node]
     held: list[tuple[str, Process]]
-    is_server_silent: bool = False
+    silent: frozenset[str] = frozenset()
+    is_server_missing: bool = False
     hears_itself: bool = False
 
 
@@ -61,7 +72,9 @@ def gather_sound(root: Path, processes: Sequence[Process]) -> Sound:
         nodes.append(Node(path.name, _group(group), os.access(path, os.R_OK | os.W_OK)))
     held = [(Path(path).name, process) for path, process in holders(processes, "/dev/snd/pcm")]
     vads = {process.pid for process in processes if process.stage == "vad"}
-    return Sound(devices, failure, nodes, held, is_silent(os.environ), bool(vads) and hears_itself(vads))
+    silent = frozenset(name for name in (AUTO, DEFAULT, *SOUND_SERVERS) if is_silent(os.environ, name))
+    hears_us = bool(vads) and hears_itself(vads)
+    return Sound(devices, failure, nodes, held, silent, is_missing(os.environ), hears_us)
 
 
 def _group(number: int) -> str:
@@ -91,7 +104,7 @@ def check_sound(
         return Check(kind, "fault", what, mend.removeprefix("run ").strip("`."), "PortAudio cannot be used")
     devices = [device for device in facts.devices if device.kind == kind]
     is_lost = is_servers(wanted) and all(device.name != wanted.casefold() for device in devices)
-    if facts.is_server_silent and not held and (is_lost or (wanted == AUTO and not devices)):
+    if wanted.casefold() in facts.silent and not held and (is_lost or (wanted == AUTO and not devices)):
         mend = f"{START}, or name a sound card in config.toml: [audio] {kind} = …"
         return plain(kind, "fault", "the sound server does not answer", mend)
     if devices:
@@ -117,6 +130,9 @@ def check_sound(
     if nodes:
         what = "there is one that cannot be opened; a program of another user may have it open"
         return plain(kind, "fault", what, "sudo assistant doctor (sees which)")
+    if facts.is_server_missing:
+        what = "none is connected, and no sound server runs, which might have one"
+        return plain(kind, "fault", what, f"plug in a USB {kind}, or {START}")
     return plain(kind, "fault", "none is connected", f"plug in a USB {kind}, then look again")
 
 

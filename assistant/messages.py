@@ -1,7 +1,8 @@
 """What crosses a queue: frozen structs with units in the field names, and nothing else.
 
 `turn` numbers a question and its answer, `revision` counts how often the person went on speaking after a
-tentative pause in that turn.  Times named `at_s` are seconds of CLOCK_MONOTONIC, which all processes share.
+tentative pause in that turn.  Times (`at_s`, `until_s`, `speech_end_s`, …) are seconds of CLOCK_MONOTONIC,
+which all processes share.
 Sound is PCM, mono, signed 16 bit little-endian, and never travels without its rate.
 """
 
@@ -166,10 +167,11 @@ class Transcript(Message, frozen=True):
 
 
 class Question(Message, frozen=True):
-    """A question to answer.  `answer_so_far` holds what an earlier, killed worker already said of the answer:
+    """A question to answer.
 
-    the answer goes on behind it, and sentences before `next_sentence` are not sent again.  With `hurry` the
-    first sentence is sent clause by clause, as the model writes faster than the voice speaks.
+    `answer_so_far` holds what an earlier, killed worker already said of the answer, which goes on behind it;
+    sentences before `next_sentence` are not sent again.  With `hurry` the first sentence is sent clause by
+    clause, as the model writes faster than the voice speaks.
     """
 
     turn: int
@@ -307,9 +309,9 @@ class Failure(Message, frozen=True):
 
 
 class Worked(Message, frozen=True):
-    """A stage's engine worked on a revision from `began_s` to `ended_s`; `first_s` is when its first result
+    """A stage's engine worked on a revision from `began_s` to `ended_s`.
 
-    was there: the transcript, the first token, the first sound.
+    At `first_s` its first result was there: the transcript, the first token, the first sound.
     """
 
     stage: Stage

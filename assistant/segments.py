@@ -25,7 +25,7 @@ class Segment(msgspec.Struct, frozen=True):
     confidence: float
 
 
-class Sound(msgspec.Struct, frozen=True):
+class Stretch(msgspec.Struct, frozen=True):
     """A stretch of speech, ready to be recognised."""
 
     start_s: float
@@ -33,7 +33,7 @@ class Sound(msgspec.Struct, frozen=True):
     request: Recognise
 
 
-def speech_in(file: Path, settings: Vad) -> Iterator[Sound]:
+def speech_in(file: Path, settings: Vad) -> Iterator[Stretch]:
     """Every stretch of speech in `file`, in order; holds one of them in memory, however long the file.
 
     Raises `AudioError` if the file cannot be read.
@@ -46,7 +46,7 @@ def speech_in(file: Path, settings: Vad) -> Iterator[Sound]:
             if isinstance(event, endpointing.Paused):
                 last = event
             elif isinstance(event, endpointing.Ended) and last is not None:
-                yield Sound(
+                yield Stretch(
                     last.start_sample / RATE_HZ,
                     event.speech_end_sample / RATE_HZ,
                     Recognise(last.pcm, RATE_HZ, last.voiced_ms),

@@ -51,7 +51,7 @@ from assistant.audio.formats import FRAME_MS, FRAME_SAMPLES, RATE_HZ
 from assistant.config import Stt, Vad
 from assistant.engines.voice import SILENT, Decision, VoiceDetector
 from assistant.engines.whisper import WhisperEngine
-from assistant.text.finished import Reading, hangover_ms, reads_as
+from assistant.text.finished import Ending, hangover_ms, reads_as
 from benchmarks.noises import NOISES, PEOPLE, Sound, noise, rms
 from benchmarks.report import RESULTS, percentile, report
 
@@ -255,12 +255,12 @@ def _turns(frames: list[bytes], decisions: list[Decision], spoken: Spoken, mark:
     return turns
 
 
-def _heard(paused: Paused, frames: int, reading: Reading) -> Heard:
+def _heard(paused: Paused, frames: int, reading: Ending) -> Heard:
     begin_s = paused.start_sample / RATE_HZ - BEFORE_S
     over_s = frames * FRAME_MS / 1000 - BEFORE_S
     end_s = begin_s + len(paused.pcm) / 2 / RATE_HZ
     waited_ms = 1000 * (over_s + BEFORE_S - paused.speech_end_sample / RATE_HZ)
-    return Heard(begin_s, end_s, over_s, waited_ms, reading is Reading.UNFINISHED)
+    return Heard(begin_s, end_s, over_s, waited_ms, reading is Ending.UNFINISHED)
 
 
 def _is_whole(word: Word, turns: list[Heard]) -> bool:

@@ -23,7 +23,7 @@ from assistant.audio.card_link import (
     connect,
 )
 from assistant.audio.formats import FRAME_BYTES, SAMPLE_BYTES
-from assistant.audio.heard import AHEAD_S, ANSWER_S, Heard
+from assistant.audio.playback_clock import AHEAD_S, ANSWER_S, PlaybackClock
 from assistant.errors import AudioError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class CardSpeaker:
         self._clock_hz = self.rate_hz * speed
         self._ahead = int(AHEAD_S * self._clock_hz)
         self._changed = threading.Condition()
-        self._heard = Heard(self._clock_hz, JITTER_S)
+        self._playback = PlaybackClock(self._clock_hz, JITTER_S)
         self._written = 0
         self._stops = 0
         self._stops_answered = 0
@@ -157,11 +157,11 @@ class CardSpeaker:
 
     def heard_at_s(self, sample: int) -> float:
         with self._changed:
-            return self._heard.at_s(sample)
+            return self._playback.at_s(sample)
 
     def due_s(self, sample: int) -> float:
         with self._changed:
-            return self._heard.due_s(sample, time.monotonic())
+            return self._playback.due_s(sample, time.monotonic())
 
     def stop(self) -> None:
         with self._changed:
@@ -175,9 +175,9 @@ class CardSpeaker:
             ):
                 raise self._lost()
             # the card has answered how much will have been heard when its last block of sound has passed
-            left = self._silent_from - self._heard.played(time.monotonic())
+            left = self._silent_from - self._playback.played(time.monotonic())
             self._changed.wait_for(
-                lambda: self._heard.played(time.monotonic()) >= self._silent_from,
+                lambda: self._playback.played(time.monotonic()) >= self._silent_from,
                 max(0, left) / self._clock_hz,
             )
 
@@ -193,7 +193,7 @@ class CardSpeaker:
         return AudioError("The sound card went away; was its command ended?")
 
     def _pending(self) -> int:
-        return self._written - self._heard.played(time.monotonic())
+        return self._written - self._playback.played(time.monotonic())
 
     def _send(self, packet: bytes) -> None:
         try:
@@ -207,11 +207,11 @@ class CardSpeaker:
             kind, start, count, at_s = HEARD.unpack(packet)
             with self._changed:
                 if kind == STOPPED:
-                    self._heard.cut(start)
+                    self._playback.cut(start)
                     self._written = self._silent_from = start
                     self._stops_answered += 1
                 else:
-                    self._heard.add(start, count, at_s)
+                    self._playback.add(start, count, at_s)
                 self._changed.notify_all()
         with self._changed:
             self._gone = True

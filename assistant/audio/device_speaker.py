@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assistant.audio import devices
-from assistant.audio.heard import AHEAD_S, ANSWER_S, Heard
+from assistant.audio.playback_clock import AHEAD_S, ANSWER_S, PlaybackClock
 from assistant.errors import AudioError, DeviceStuck
 
 CLOSE_S = 1.0
@@ -46,7 +46,7 @@ class DeviceSpeaker:
         self._ahead = int(AHEAD_S * self.rate_hz)
         self._changed = threading.Condition()
         self._queued = np.empty(0, np.int16)
-        self._heard = Heard(self.rate_hz, JITTER_S)
+        self._playback = PlaybackClock(self.rate_hz, JITTER_S)
         self._written = 0
         self._stopping = False
         self._closing = False
@@ -81,20 +81,20 @@ class DeviceSpeaker:
     def played(self) -> int:
         with self._changed:
             self._raise_failure()
-            return self._heard.played(time.monotonic())
+            return self._playback.played(time.monotonic())
 
     def pending(self) -> int:
         with self._changed:
             self._raise_failure()
-            return self._written - self._heard.played(time.monotonic())
+            return self._written - self._playback.played(time.monotonic())
 
     def heard_at_s(self, sample: int) -> float:
         with self._changed:
-            return self._heard.at_s(sample)
+            return self._playback.at_s(sample)
 
     def due_s(self, sample: int) -> float:
         with self._changed:
-            return self._heard.due_s(sample, max(time.monotonic(), self._next_block_s))
+            return self._playback.due_s(sample, max(time.monotonic(), self._next_block_s))
 
     def stop(self) -> None:
         with self._changed:
@@ -117,7 +117,7 @@ class DeviceSpeaker:
         """The lock is held."""
         now_s = time.monotonic()
         # PortAudio does not always notice that a speaker is pulled out: a write to it may never return
-        if self._written > self._heard.played(now_s) and now_s - self._block_done_s >= ANSWER_S:
+        if self._written > self._playback.played(now_s) and now_s - self._block_done_s >= ANSWER_S:
             self._failure = self._failure or devices.gone(self._device)
         if self._failure:
             raise self._failure
@@ -150,7 +150,7 @@ class DeviceSpeaker:
                         self._block_done_s = time.monotonic()
                         self._next_block_s = at_s + self._block_samples / self.rate_hz
                         if len(sound):
-                            self._heard.add(start, len(sound), at_s)
+                            self._playback.add(start, len(sound), at_s)
                             start += len(sound)
                         # only a full buffer makes writing wait, and shows that the device plays
                         self._running = blocks * self._block_samples > self._buffer_samples
@@ -167,8 +167,8 @@ class DeviceSpeaker:
         silent_s = time.monotonic()
         self._stream.start()
         with self._changed:
-            heard = self._heard.played(silent_s)
-            self._heard.cut(heard)
+            heard = self._playback.played(silent_s)
+            self._playback.cut(heard)
             self._queued = self._queued[:0]
             self._written = heard
             self._stopping = False

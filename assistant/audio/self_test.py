@@ -29,10 +29,10 @@ SECOND_FRAMES = 1000 // FRAME_MS
 Int16 = npt.NDArray[np.int16]
 
 
-class Heard(msgspec.Struct, frozen=True):
-    """`figures` are the chirp's; `sentence` is where it should be in the recording, shape (n,) at `RATE_HZ`.
+class Measurement(msgspec.Struct, frozen=True):
+    """What was measured of the chirp (`figures`), and the stretch of the recording that has the sentence.
 
-    Of all, `lost_ms` are missing: so much less came than time passed.
+    `sentence` has shape (n,) at `RATE_HZ`.  `lost_ms` are missing of all: so much less came than time passed.
     """
 
     figures: Figures
@@ -57,10 +57,12 @@ class Recording:
 
     @property
     def sound(self) -> Int16:
+        """All of it, shape (n,) at `RATE_HZ`."""
         return np.frombuffer(b"".join(self._frames), np.int16)
 
     @property
     def ended_s(self) -> float:
+        """When the last sample was captured."""
         return self.began_s + self._samples / RATE_HZ
 
     @property
@@ -84,7 +86,7 @@ def duration_s(sentence_s: float) -> float:
     return SETTLE_S + LEAD_S + CHIRP_S + PAUSE_S + sentence_s + LONGEST_DELAY_S
 
 
-def hear(microphone: Microphone, speaker: Speaker, sentence: Int16, rate_hz: int) -> Heard:
+def hear(microphone: Microphone, speaker: Speaker, sentence: Int16, rate_hz: int) -> Measurement:
     """Play a chirp and `sentence`, shape (n,) at `rate_hz`, which may be empty; listen all the time.
 
     Raises `AudioError`.
@@ -113,7 +115,7 @@ def hear(microphone: Microphone, speaker: Speaker, sentence: Int16, rate_hz: int
     late_s = figures.echo.delay_ms / 1000 if figures.echo else 0.0
     begin_s = end_s - len(voice) / speaker.rate_hz + late_s
     begin = recording.sample(begin_s - MARGIN_S)
-    return Heard(
+    return Measurement(
         figures, recording.sound[begin : recording.sample(end_s + late_s + MARGIN_S)], recording.lost_ms
     )
 

@@ -54,7 +54,7 @@ class Speed(msgspec.Struct, frozen=True):
     flops: Rate
 
 
-class Kept(msgspec.Struct, frozen=True):
+class KeptSpeed(msgspec.Struct, frozen=True):
     """What stands in the file: a speed, and the board that it was measured on."""
 
     board: str
@@ -113,13 +113,13 @@ def kept(state_folder: Path, board: Board, measure: Callable[[int], Speed] = mea
     """
     path = state_folder / FILE
     with contextlib.suppress(OSError, UnicodeDecodeError, msgspec.DecodeError):
-        found = msgspec.json.decode(path.read_bytes(), type=Kept)
+        found = msgspec.json.decode(path.read_bytes(), type=KeptSpeed)
         if (found.board, found.cores, found.nominal_gb) == (board.name, board.cores, board.nominal_gb):
             return found.speed
     speed = measure(board.cores)
     with contextlib.suppress(OSError):
         state_folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, msgspec.json.encode(Kept(board.name, board.cores, board.nominal_gb, speed)))
+        write_whole(path, msgspec.json.encode(KeptSpeed(board.name, board.cores, board.nominal_gb, speed)))
     return speed
 
 

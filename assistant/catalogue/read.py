@@ -40,11 +40,11 @@ Language = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,3}\Z")]
 Lists = dict[Annotated[str, msgspec.Meta(pattern=rf"^([a-z]{{2,3}}|{OTHER})\Z")], tuple[str, ...]]
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of what catalogue.toml holds."""
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the tables in catalogue.toml; an unknown key is an error."""
 
 
-class ModelFile(Section, frozen=True):
+class ModelFile(Table, frozen=True):
     """One file of a model; `path` is relative to its repository, `sha256` is hexadecimal or `MISSING`."""
 
     path: Annotated[str, msgspec.Meta(pattern=rf"^{_WORD}(/{_WORD})*\Z")]
@@ -57,7 +57,7 @@ class ModelFile(Section, frozen=True):
         return PurePosixPath(self.path).name
 
 
-class Entry(Section, frozen=True):
+class Entry(Table, frozen=True):
     """A model; its files lie in `folder / name` once they are fetched.
 
     The first file is the model itself.  They come either from `repo` at commit `revision` of the model hub,
@@ -80,6 +80,7 @@ class Entry(Section, frozen=True):
 
     @property
     def size_bytes(self) -> int:
+        """Of all its files."""
         return sum(file.size_bytes for file in self.files)
 
     @property
@@ -92,7 +93,7 @@ class Entry(Section, frozen=True):
         return folder / self.name / file.name
 
 
-class Auto(Section, frozen=True):
+class Auto(Table, frozen=True):
     """The names that "auto" chooses from: by kind and language (or `OTHER`), from the best to the least."""
 
     stt: Lists
@@ -100,7 +101,7 @@ class Auto(Section, frozen=True):
     tts: Lists
 
 
-class Shapes(Section, frozen=True):
+class Shapes(Table, frozen=True):
     """The shapes by kind and name."""
 
     stt: dict[Word, SttShape]
@@ -108,7 +109,7 @@ class Shapes(Section, frozen=True):
     tts: dict[Word, TtsShape]
 
 
-class Catalogue(Section, frozen=True):
+class Catalogue(Table, frozen=True):
     """All of catalogue.toml."""
 
     format: int

@@ -38,7 +38,7 @@ class Timeline:
         self._times: dict[int, dict[str, float]] = {}
         self._answers: dict[int, str] = {}
         self._revisions: dict[int, int] = {}
-        self.speculation = Speculation()
+        self.speculation = SpeculationCounts()
         self.started = 0
         self.finished = 0
 
@@ -120,7 +120,7 @@ class Timeline:
         return [_event(name, at_s, turn, text)]
 
 
-class Speculation:
+class SpeculationCounts:
     """Counts what became of the work that began at tentative pauses."""
 
     def __init__(self) -> None:

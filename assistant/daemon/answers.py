@@ -7,7 +7,6 @@ first has the floor, and the next is asked only when that one is over, since its
 from __future__ import annotations
 
 import logging
-from collections import deque
 
 import msgspec
 
@@ -15,19 +14,19 @@ from assistant.config import Config
 from assistant.daemon.confirming import Confirming, Step
 from assistant.daemon.history import ROOM, Histories
 from assistant.daemon.meanwhile import Meaning, Meanwhile
+from assistant.daemon.prefilling import Prefilling
 from assistant.daemon.speculation import Speculation
-from assistant.daemon.times import in_words
 from assistant.daemon.turn import A_DAY_S, Action, CancelWork, Enqueue, Kind, Notify, Publish, Tell, Turn
+from assistant.daemon.turn_log import TurnLog
+from assistant.daemon.vad_worker import VadWorker
 from assistant.daemon.waking import Waking
 from assistant.messages import (
     AnyMessage,
-    Awake,
     Exchange,
     Gap,
     Hangover,
     Outcome,
     PlaybackStarted,
-    Prefill,
     Question,
     Sentence,
     SoundReady,
@@ -38,13 +37,12 @@ from assistant.messages import (
     Transcript,
     TurnEnded,
     TurnFinished,
-    TurnStatus,
     Woken,
     Worked,
 )
 from assistant.text.clean import clean_question
 from assistant.text.confirmation import asked_back, please_again
-from assistant.text.finished import Reading, hangover_ms, reads_as
+from assistant.text.finished import Ending, hangover_ms, reads_as
 from assistant.text.sentences import split_sentences
 
 log = logging.getLogger(__name__)
@@ -62,9 +60,6 @@ HURRY_TOKENS_PER_S = 8.0
 FEWEST_TOKENS = 5
 """Of an answer, to tell from it how fast the model writes."""
 
-KEPT_TURNS = 10
-"""Turns that are over and whose times are remembered, for who looks at the daemon's status."""
-
 
 class Answers:
     """The turns that are not over, and their way from the transcript to the last word heard."""
@@ -73,11 +68,11 @@ class Answers:
         self.histories = Histories()
         self.speculation = Speculation()
         self.waking = Waking(config.wake)
-        self._told_awake_s = self.waking.awake_until_s  # what vad knows without having been told
-        self.recent: deque[TurnStatus] = deque(maxlen=KEPT_TURNS)
+        self.turn_log = TurnLog(config.log)
+        self._vad = VadWorker(self.waking.awake_until_s)
+        self._prefilling = Prefilling()
         self._meanwhile = Meanwhile(config)
         self._ttl_s = config.daemon.question_ttl_s
-        self._log_words = config.log.words
         self._hangover_ms = config.vad.hangover_ms
         self._language = config.stt.language
         self._confirming = Confirming(config.stt.confirm, config.stt.language)
@@ -85,8 +80,6 @@ class Answers:
         self._line: list[Turn] = []
         self._unusable: dict[Stage, str] = {}
         self._away: set[Stage] = set()  # stages whose worker died, and whose next one is not ready
-        self._prefills = 0
-        self._is_prefilling = False
         self._hurry = True
         self._actions: list[Action] = []
         self._now_s = 0.0
@@ -104,8 +97,8 @@ class Answers:
             turn.text = self.waking.question(turn, text)
             turn.confidence = message.confidence
             turn.has_transcript = True
-            turn.reading = reads_as(turn.text, message.language)
-            if turn.reading is Reading.UNFINISHED:
+            turn.ending = reads_as(turn.text, message.language)
+            if turn.ending is Ending.UNFINISHED:
                 self._tell_hangover(turn)
             self._event(turn, msgspec.structs.replace(message, text=turn.text))
             if turn.text:
@@ -202,12 +195,12 @@ class Answers:
     def _tell_hangover(self, turn: Turn) -> None:
         """Tell vad how long a silence makes the end of what was said."""
         if turn.kind is Kind.SPEECH and not turn.ended:
-            wanted_ms = hangover_ms(turn.reading, self._hangover_ms)
+            wanted_ms = hangover_ms(turn.ending, self._hangover_ms)
             self._do(Notify("vad", Hangover(turn.number, turn.revision, wanted_ms)))
 
     def _sound_ready(self, turn: Turn, message: SoundReady) -> None:
         """A whole sentence may end sooner, but not before there is an answer: until then, go on listening."""
-        if message.revision == turn.revision and turn.reading is Reading.FINISHED:
+        if message.revision == turn.revision and turn.ending is Ending.FINISHED:
             self._tell_hangover(turn)
 
     def _worked(self, turn: Turn, message: Worked) -> None:
@@ -328,7 +321,7 @@ class Answers:
         if turn.kind is Kind.SPEECH and outcome != "nothing":  # news in between settle nothing
             is_asked = turn.sounding and not turn.apologising
             self._confirming.over(turn.step if is_asked else Step.ANSWER, turn.text, self._now_s)
-        self._record(turn, outcome, failure)
+        self.turn_log.record(turn, outcome, failure, self._now_s)
         asks = turn.step is not Step.ANSWER and outcome == "answered"
         self._told(turn, outcome, asks)
         finished = TurnFinished(turn.number, self._now_s, outcome, failure, asks)
@@ -353,20 +346,11 @@ class Answers:
         history = self.histories.of(conversation)
         is_busy = any(turn.is_answered for turn in self._turns.values())
         if (history or begun) and not is_busy and "llm" not in self._away:
-            self._stop_prefilling()
-            self._prefills += 1
-            self._is_prefilling = True
-            self._do(Enqueue("llm", Prefill(history, begun, self._prefills)))
-
-    def _stop_prefilling(self) -> None:
-        if self._is_prefilling:
-            self._is_prefilling = False
-            self._do(CancelWork(0, self._prefills))
+            self._do(*self._prefilling.begin(history, begun))
 
     def _ask_model(self, question: Question, ttl_s: float = A_DAY_S) -> None:
-        """Ahead of whatever is being read; what has been read of the same conversation is not lost."""
-        self._stop_prefilling()
-        self._do(Enqueue("llm", question, ttl_s))
+        """Ahead of whatever is being read."""
+        self._do(*self._prefilling.stop(), Enqueue("llm", question, ttl_s))
 
     def _remember(self, turn: Turn) -> None:
         """What was heard becomes part of the conversation."""
@@ -378,18 +362,6 @@ class Answers:
             if answer:
                 self.histories.add(turn.client, Exchange(turn.text, answer, cut_off))
 
-    def _record(self, turn: Turn, outcome: Outcome, failure: str) -> None:
-        """One line a turn, but for noises; what was said only where config.toml wants it."""
-        status = turn.times.of(turn.number, outcome, self._now_s)
-        is_question = turn.ended and turn.is_meant
-        if is_question:
-            self.recent.append(status)
-        level = logging.WARNING if outcome == "failed" else logging.INFO if is_question else logging.DEBUG
-        ending = "had nothing to answer" if outcome == "nothing" else outcome
-        why = f" ({failure.rstrip('.')})" if failure else ""
-        words = f'; "{turn.text}" → "{turn.heard()[0]}"' if self._log_words else ""
-        log.log(level, "turn %d %s%s: %s%s", turn.number, ending, why, in_words(status), words)
-
     def _event(self, turn: Turn, message: AnyMessage) -> None:
         """Show a step of the turn: to its client, or to the watchers once the revision is final."""
         if turn.client != ROOM:
@@ -399,21 +371,21 @@ class Answers:
         else:
             turn.held.append(message)
 
-    def _do(self, action: Action) -> None:
-        if isinstance(action, Publish):
-            self.speculation.feed(action.message)
-        if isinstance(action, Publish | Tell):
-            turn = self._turns.get(getattr(action.message, "turn", 0))
-            if turn is not None:
-                turn.times.note(action.message, self._now_s)
-        self._actions.append(action)
+    def _do(self, *actions: Action) -> None:
+        for action in actions:
+            if isinstance(action, Publish):
+                self.speculation.feed(action.message)
+            if isinstance(action, Publish | Tell):
+                turn = self._turns.get(getattr(action.message, "turn", 0))
+                if turn is not None:
+                    turn.times.note(action.message, self._now_s)
+            self._actions.append(action)
 
     def _tell_vad_awake(self) -> None:
         """Tell vad until when it is to listen, unless it knows."""
-        until_s = self.waking.awake_until_s
-        if until_s != self._told_awake_s:
-            self._told_awake_s = until_s
-            self._do(Notify("vad", Awake(until_s)))
+        awake = self._vad.awake(self.waking.awake_until_s)
+        if awake is not None:
+            self._do(Notify("vad", awake))
 
     def _drain(self) -> list[Action]:
         self._tell_vad_awake()

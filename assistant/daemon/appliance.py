@@ -11,7 +11,7 @@ from assistant.board.cgroups import can_limit_memory
 from assistant.board.health import read_health
 from assistant.daemon.announcer import Announcer
 from assistant.daemon.answers import APOLOGY
-from assistant.daemon.health import Health
+from assistant.daemon.health import StagesHealth
 from assistant.daemon.limits import write_limits
 from assistant.daemon.turn import Kind, Turn
 from assistant.messages import Fault, Stage
@@ -29,7 +29,9 @@ STAGE_FAULTS: tuple[Fault, ...] = ("microphone", "model", "memory")
 class Appliance:
     """`folder` is the assistant's in memory (/run); `root` that of the machine's files."""
 
-    def __init__(self, folder: Path, announcer: Announcer, health: Health, root: Path = Path("/")) -> None:
+    def __init__(
+        self, folder: Path, announcer: Announcer, health: StagesHealth, root: Path = Path("/")
+    ) -> None:
         self._folder = folder
         self._announcer = announcer
         self._health = health

@@ -18,7 +18,7 @@ from assistant.config import Config
 from assistant.daemon.announcer import Announcer, alert
 from assistant.daemon.appliance import Appliance
 from assistant.daemon.hanging import Hanging
-from assistant.daemon.health import Health
+from assistant.daemon.health import StagesHealth
 from assistant.daemon.memory_watch import MemoryWatch
 from assistant.daemon.mute import Mute
 from assistant.daemon.plan_changes import NO_VOICE, PlanChanges
@@ -83,7 +83,7 @@ class Daemon:
     ) -> None:
         self._clock = clock
         self._turns = Turns(config)
-        self._health = Health()
+        self._health = StagesHealth()
         self._hanging = Hanging()
         self.broker = Broker(config, self, clock)
         self._server = SocketServer(socket, self.broker)
@@ -336,7 +336,7 @@ class Daemon:
             wanted,
             plan,
             turns.turns(),
-            turns.recent,
+            turns.turn_log.recent,
             self._volume.now,
             self._mute.now,
         )

@@ -26,8 +26,8 @@ STUCK_WITHIN_S = 30.0
 waited 10 s for sound.  Where it is away, each has looked for it longer."""
 
 
-class Health:
-    """Of all four stages."""
+class StagesHealth:
+    """Of all four stages; `now_s` is in seconds of CLOCK_MONOTONIC."""
 
     def __init__(self) -> None:
         self.states: dict[Stage, StageState] = {stage: StageState(stage, "gone") for stage in STAGES}

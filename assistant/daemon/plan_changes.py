@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 
-from assistant.daemon.health import Health
+from assistant.daemon.health import StagesHealth
 from assistant.daemon.memory_watch import MemoryWatch
 from assistant.daemon.stepping import sentence
 from assistant.daemon.supervision import Supervisor
@@ -36,7 +36,7 @@ class PlanChanges:
         memory: MemoryWatch,
         broker: Broker,
         supervisor: Supervisor | None,
-        health: Health,
+        health: StagesHealth,
         announce: Callable[[str], int | None],
         unusable: Callable[[Stage, str], None],
         wanted: Callable[[Stage], None],

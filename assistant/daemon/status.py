@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Literal
 
 from assistant.board.memory import MemoryGauge
-from assistant.daemon.health import Health
+from assistant.daemon.health import StagesHealth
 from assistant.daemon.memory_watch import held_bytes
 from assistant.daemon.turn import Turn
 from assistant.messages import (
@@ -43,7 +43,7 @@ class StatusReport:
     def status(
         self,
         broker: Broker,
-        health: Health,
+        health: StagesHealth,
         wanted: Collection[Stage],
         plan: Plan | None,
         turns: Iterable[Turn],
@@ -92,7 +92,9 @@ def doing(turns: Iterable[Turn], stages: Iterable[StageStatus]) -> Doing:
     return "faulty" if broken else "starting" if missing else "idle"
 
 
-def _stage(broker: Broker, health: Health, stage: Stage, wanted: bool, plan: Plan | None) -> StageStatus:
+def _stage(
+    broker: Broker, health: StagesHealth, stage: Stage, wanted: bool, plan: Plan | None
+) -> StageStatus:
     state = health.states[stage]
     worker = broker.worker(stage)
     queue = broker.queues[stage]

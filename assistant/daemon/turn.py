@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+import msgspec
+
 from assistant.daemon.confirming import Step
 from assistant.daemon.times import Times
-from assistant.messages import AnyMessage, Stage
-from assistant.text.finished import Reading
+from assistant.messages import AnyMessage, Question, Sentence, Stage, Utterance
+from assistant.text.finished import Ending
 
 A_DAY_S = 86_400.0
 
@@ -28,11 +30,13 @@ class Turn:
     """A question and its answer.  `client` is 0 for the room.
 
     `is_read` is one whose beginning is being read while the person speaks on, `torn` a question of which a
-    vad worker that died may have taken a part along.  `step` is what is done with what was said.  `is_meant`
-    is one that is meant for the assistant, as far as is known yet, `was_meant` what was known of that when it
-    began, `is_named` one that names it, `is_call` one that does nothing else, and `is_behind_word` one that
-    follows a wake word.  `spoken_over` is what the assistant was saying when it began, or had just said,
-    where that is listened through; `is_over_answer` whether it went on.
+    vad worker that died may have taken a part along.  `ending` is how its transcript ends, and `step` what is
+    done with what was said.  `is_meant` is one that is meant for the assistant, as far as is known yet,
+    `was_meant` what was known of that when it began, `is_named` one that names it, `is_call` one that does
+    nothing else, and `is_behind_word` one that follows a wake word.  `spoken_over` is what the assistant was
+    saying when it began, or had just said, where that is listened through; `is_over_answer` whether it went
+    on.  Of the answer `offered` sentences were given to tts, `finished_sentences` were heard, and of the next
+    one `fraction`, 0 to 1.  Times are seconds of CLOCK_MONOTONIC.
     """
 
     number: int
@@ -48,7 +52,7 @@ class Turn:
     paused: bool = False
     is_read: bool = False
     has_transcript: bool = False
-    reading: Reading = Reading.UNCLEAR
+    ending: Ending = Ending.UNCLEAR
     asked: bool = False
     answer: str = ""
     tokens: int = 0
@@ -101,10 +105,29 @@ class Turn:
     def forget_answer(self) -> None:
         """Back to the question: what was made of it is stale."""
         self.text, self.has_transcript, self.asked, self.paused, self.failure = "", False, False, False, ""
-        self.reading, self.is_read, self.step = Reading.UNCLEAR, False, Step.ANSWER
+        self.ending, self.is_read, self.step = Ending.UNCLEAR, False, Step.ANSWER
         self.answer, self.tokens, self.sentences, self.complete = "", 0, [], False
         self.offered, self.finished_sentences, self.fraction = 0, 0, 0.0
         self.mute, self.held = False, []
+
+    def left_of(self, message: AnyMessage) -> AnyMessage | None:
+        """What is left to do of `message`, which is of this turn; None if nothing is, or it is stale."""
+        if getattr(message, "revision", 0) < self.revision:
+            return None
+        if isinstance(message, Utterance) and (self.has_transcript or message.so_far):
+            return None
+        if isinstance(message, Question):
+            if self.complete:
+                return None
+            return msgspec.structs.replace(
+                message, answer_so_far=self.answer, next_sentence=len(self.sentences)
+            )
+        if isinstance(message, Sentence):
+            if message.index < self.finished_sentences:
+                return None
+            if message.index == self.finished_sentences:
+                return msgspec.structs.replace(message, heard_fraction=self.fraction)
+        return message
 
     def heard(self) -> tuple[str, bool]:
         """What was heard of the answer, to the word that was in the air, and whether it was cut off."""

@@ -3,7 +3,7 @@
 A spoken turn runs through: speech started → tentative pause (an utterance goes to stt, its transcript to
 llm, the sentences to tts, which holds them) → either the person goes on (the revision moves, all of that is
 stale) or the turn ends, and what was made may be heard.  Here is how turns begin and end, and what happens
-when a worker dies; `Answers` is the rest of the way.
+when a worker dies; `Answers` is the rest of the way, and `VadWorker` what vad was told.
 """
 
 from __future__ import annotations
@@ -12,13 +12,10 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from assistant.config import Config
 from assistant.daemon.answers import NOT_HEARD, Answers
 from assistant.daemon.history import ROOM
 from assistant.daemon.turn import Action, CancelWork, Enqueue, Kind, Notify, Publish, Tell, Turn
-from assistant.daemon.waking import Waking
 from assistant.errors import AnswerError, QueueFull
 from assistant.messages import (
     AnyMessage,
@@ -28,7 +25,6 @@ from assistant.messages import (
     Gap,
     Interrupted,
     MicrophoneEnded,
-    NextTurn,
     PlaybackStarted,
     Prefill,
     Question,
@@ -60,29 +56,20 @@ log = logging.getLogger(__name__)
 MOST_TURNS = 32
 """More turns than this at a time are refused; whoever asks is told."""
 
-VAD_BACK_WITHIN_S = 15.0
-VAD_RESUMES_WITHIN_S = 3.0
-"""A turn whose vad worker died ends if no successor comes back, or one came and did not take the turn up."""
-
-TORN_WITHIN_S = 1.0
-"""Speech that vad's successor hears so soon began before: nobody has heard its first words."""
-
 MOST_CHARS = 200_000
 """The longest typed text: to clean and split it keeps the daemon from all else for a tenth of a second."""
 
 
 class Turns(Answers):
-    """All turns that are not over.  Each method takes a fact and gives back what is to be done, in order."""
+    """All turns that are not over.  Each method takes a fact and gives back what is to be done, in order.
+
+    `now_s` is in seconds of CLOCK_MONOTONIC.  Only `from_client` and `announce` raise anything.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self._last_number = 0
-        self._vad_number = self._new_number()
-        self._orphan_ends_s: float | None = None  # when that turn is given up, its vad worker having died
-        self._heard_again_s: float | None = float("-inf")  # since when, after the last death of a vad worker
-        self._settled = 0
-        self._told_vad = NextTurn(0)
-        self._wake = config.wake
+        self._vad.number = self._new_number()
 
     def is_waited_for(self, message: AnyMessage) -> bool:
         """Whether somebody waits for what comes of `message`: no early work, and meant for the assistant."""
@@ -100,7 +87,7 @@ class Turns(Answers):
     def stage_joined(self, stage: Stage) -> list[Action]:
         """A worker of the stage is connected."""
         if stage == "vad":
-            self._told_awake_s = Waking(self._wake).awake_until_s  # a new worker knows no more than that
+            self._vad.joined()
             self._tell_vad_awake()
             self._tell_vad_next()
             for turn in self._line:
@@ -116,15 +103,14 @@ class Turns(Answers):
         """A worker is gone."""
         self._away.add(stage)
         if stage == "llm":
-            self._is_prefilling = False
+            self._prefilling.worker_left()
         elif stage == "stt":
             for turn in self._turns.values():
                 turn.is_read = False
         elif stage == "vad":
-            self._heard_again_s = None
+            self._vad.left(self._open is not None, now_s)
             if self._open is not None:
                 self._open.torn = True
-                self._orphan_ends_s = now_s + VAD_BACK_WITHIN_S
         return self._drain()
 
     def stage_ready(self, stage: Stage, now_s: float) -> list[Action]:
@@ -132,10 +118,7 @@ class Turns(Answers):
         self._unusable.pop(stage, None)
         self._away.discard(stage)
         if stage == "vad":
-            if self._heard_again_s is None:
-                self._heard_again_s = now_s
-            if self._orphan_ends_s is not None:
-                self._orphan_ends_s = now_s + VAD_RESUMES_WITHIN_S
+            self._vad.ready(now_s)
         elif stage == "llm":
             self._prefill(ROOM)
         return self._drain()
@@ -154,15 +137,13 @@ class Turns(Answers):
     def from_stage(self, stage: Stage, message: AnyMessage, now_s: float) -> list[Action]:
         """A message that a worker posted."""
         self._now_s = now_s
-        if (
-            isinstance(message, Worked) and message.turn == 0
-        ):  # it tried how long work takes, or has prefilled
-            if stage == "llm" and message.revision == self._prefills:
-                self._is_prefilling = False
+        if isinstance(message, Worked) and message.turn == 0:  # of no turn: a trial, or a prefill
+            if stage == "llm":
+                self._prefilling.ended(message.revision)
             self.speculation.feed(message)
             self._tell_vad_what_pays()
         if isinstance(message, TurnEnded | SpeechDropped):
-            self._settled = max(self._settled, message.settled)
+            self._vad.settled(message.settled)
         if isinstance(message, SpeechStarted):
             self._speech_started(message)
         elif isinstance(message, MicrophoneEnded):
@@ -212,12 +193,15 @@ class Turns(Answers):
         self.waking.forget()
         if self._open is not None:
             self._finish(self._open, "cancelled")
-            self._orphan_ends_s = None
+            self._vad.no_orphan()
             self._tell_vad_next()
         return self._drain()
 
     def announce(self, text: str, now_s: float) -> tuple[int, list[Action]]:
-        """Say `text` in the room, when it is its turn; gives back the number of that turn as well."""
+        """Say `text` in the room, when it is its turn; gives back the number of that turn as well.
+
+        Raises `AnswerError` or `QueueFull`, as for a client.
+        """
         self._now_s = now_s
         self._say(ROOM, Say(text, to_client=False))
         return self._last_number, self._drain()
@@ -235,22 +219,7 @@ class Turns(Answers):
     def again(self, message: AnyMessage) -> AnyMessage | None:
         """A worker died on `message`: what its successor shall do, None if nothing is left of it."""
         turn = self._turns.get(getattr(message, "turn", -1))
-        if turn is None or getattr(message, "revision", 0) < turn.revision:
-            return None
-        if isinstance(message, Utterance) and (turn.has_transcript or message.so_far):
-            return None
-        if isinstance(message, Question):
-            if turn.complete:
-                return None
-            return msgspec.structs.replace(
-                message, answer_so_far=turn.answer, next_sentence=len(turn.sentences)
-            )
-        if isinstance(message, Sentence):
-            if message.index < turn.finished_sentences:
-                return None
-            if message.index == turn.finished_sentences:
-                return msgspec.structs.replace(message, heard_fraction=turn.fraction)
-        return message
+        return turn.left_of(message) if turn is not None else None
 
     def set_aside(self, stage: Stage, message: AnyMessage, now_s: float) -> list[Action]:
         """`message` killed two workers: whoever waits for it is told."""
@@ -284,7 +253,7 @@ class Turns(Answers):
         self._now_s = now_s
         self._fail_the_stranded()
         turn = self._open
-        if turn is not None and self._orphan_ends_s is not None and now_s >= self._orphan_ends_s:
+        if turn is not None and self._vad.is_orphan_given_up(now_s):
             if turn.paused:
                 self._turn_ended(turn, TurnEnded(turn.number, turn.revision, now_s, now_s))
             else:
@@ -295,23 +264,23 @@ class Turns(Answers):
     # ------------------------------------------------------------ speech comes in
 
     def _speech_started(self, message: SpeechStarted) -> None:
-        if self._orphan_ends_s is not None and self._open is not None and message.turn == self._open.number:
-            self._orphan_ends_s = None  # vad's successor has taken up the open turn
+        if self._vad.has_orphan and self._open is not None and message.turn == self._open.number:
+            self._vad.no_orphan()  # its successor has taken it up
             self._tell_vad_next()
             return
         if message.turn in self._turns or message.turn > self._last_number:
             log.warning("vad began turn %d, which it was not given", message.turn)
             return
         turn = Turn(message.turn, Kind.SPEECH, ROOM, began_s=message.at_s, ended=False)
-        turn.torn = self._heard_again_s is None or self._now_s - self._heard_again_s < TORN_WITHIN_S
+        turn.torn = self._vad.tears(self._now_s)
         if self.waking.began(turn, message.at_s):
             self._do(Notify("tts", message))
         self._note_answer(turn)
         self._turns[turn.number] = turn
         self._line.append(turn)
-        self._orphan_ends_s = None
-        if message.turn == self._vad_number:  # else it crossed the end of the turn it was to go on with
-            self._vad_number = self._new_number()
+        self._vad.no_orphan()
+        if message.turn == self._vad.number:  # else it crossed the end of the turn it was to go on with
+            self._vad.number = self._new_number()
         self._do(Publish(message))
         self._tell_vad_next()
 
@@ -375,7 +344,7 @@ class Turns(Answers):
         """
         if message.by == "word" and self._open is not None:
             self._finish(self._open, "nothing")
-            self._orphan_ends_s = None
+            self._vad.no_orphan()
             self._tell_vad_next()
         unwanted = [turn for turn in self._line if turn.ended and (turn.kind is Kind.SPEECH or turn.sounding)]
         for turn in reversed(unwanted):  # so that none gets the floor that is to go, too
@@ -431,19 +400,11 @@ class Turns(Answers):
         return turn
 
     def _tell_vad_what_pays(self) -> None:
-        """It knows what was so when this turn began."""
-        told, early = self._told_vad, self.speculation
-        if (told.speculate, told.look_every_ms) != (early.pays, early.look_every_ms):
+        if not self._vad.knows(self.speculation):
             self._tell_vad_next()
 
     def _tell_vad_next(self) -> None:
-        early = self.speculation
-        number, revision = self._vad_number, 0
-        if self._open is not None and self._orphan_ends_s is not None:
-            # a successor: it hears the open turn again, as a new revision of it
-            number, revision = self._open.number, self._open.revision + 1
-        self._told_vad = NextTurn(number, revision, self._settled, early.pays, early.look_every_ms)
-        self._do(Notify("vad", self._told_vad))
+        self._do(Notify("vad", self._vad.next_turn(self._open, self.speculation)))
 
     def _new_number(self) -> int:
         self._last_number += 1

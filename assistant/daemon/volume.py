@@ -23,7 +23,7 @@ NAME = "volume.json"
 """In the folder for what is kept from one run to the next."""
 
 
-class Kept(msgspec.Struct, frozen=True):
+class KeptVolume(msgspec.Struct, frozen=True):
     """What the file holds: the volume that somebody set, and what the settings were then."""
 
     volume: Volume
@@ -55,12 +55,12 @@ class VolumeControl:
             return
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self._file, msgspec.json.encode(Kept(self.now, self._settings)))
+            write_whole(self._file, msgspec.json.encode(KeptVolume(self.now, self._settings)))
         except OSError as error:
             log.warning("the volume cannot be kept (%s); it holds until the restart", error.strerror)
 
 
-def in_force(settings: Volume, kept: Kept) -> Volume:
+def in_force(settings: Volume, kept: KeptVolume) -> Volume:
     """What was set, but where the settings have changed since."""
     then, volume = kept.settings, kept.volume
     return Volume(
@@ -69,10 +69,10 @@ def in_force(settings: Volume, kept: Kept) -> Volume:
     )
 
 
-def _read(file: Path) -> Kept | None:
+def _read(file: Path) -> KeptVolume | None:
     """What is kept in `file`; None if there is nothing, or nothing that makes sense."""
     with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        kept = msgspec.json.decode(file.read_bytes(), type=Kept)
+        kept = msgspec.json.decode(file.read_bytes(), type=KeptVolume)
         if 0 <= kept.volume.answers <= 1 and 0 <= kept.volume.earcons <= 1:
             return kept
     return None

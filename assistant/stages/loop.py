@@ -36,21 +36,24 @@ class Handler(Protocol):
 
     acknowledges: bool
 
-    def handle(self, delivery: Delivery) -> Iterator[AnyMessage]: ...
+    def handle(self, delivery: Delivery) -> Iterator[AnyMessage]:
+        """What is made of it, piece by piece.  An `AssistantError` that it raises becomes a `Failure`."""
 
 
 @runtime_checkable
 class Listener(Protocol):
     """A stage that nothing is given to: it makes messages of what it hears."""
 
-    def listen(self) -> Iterator[AnyMessage]: ...
+    def listen(self) -> Iterator[AnyMessage]:
+        """Endless.  Raises `AudioError` when there is nothing more to hear, and a new process is needed."""
 
 
 @runtime_checkable
 class Beginner(Protocol):
     """A stage that has something to see to once it is ready."""
 
-    def begin(self) -> None: ...
+    def begin(self) -> None:
+        """The daemon knows that the stage is ready."""
 
 
 def work(stage: Stage, socket: Path) -> int:

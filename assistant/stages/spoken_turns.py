@@ -20,7 +20,7 @@ from assistant.messages import (
     TurnEnded,
     Utterance,
 )
-from assistant.stages.waking import Heard
+from assistant.stages.waking import HeardFrame
 
 KEPT_ARRIVALS = 6_000
 """Frames (two minutes, the longest utterance) whose time of arrival is remembered."""
@@ -50,7 +50,7 @@ class SpokenTurns:
         """The microphone's position before which no sound is needed any more."""
         return self._origin + self._endpointer.settled
 
-    def feed(self, heard: Heard) -> Iterator[AnyMessage]:
+    def feed(self, heard: HeardFrame) -> Iterator[AnyMessage]:
         """The next frame."""
         if self._frames == 0:
             self._origin = heard.position - FRAME_SAMPLES

@@ -35,7 +35,7 @@ from assistant.stages import microphone
 from assistant.stages.ear import Ear
 from assistant.stages.half_duplex import HalfDuplex
 from assistant.stages.spoken_turns import SpokenTurns
-from assistant.stages.waking import Heard, Waker, presses, spotter
+from assistant.stages.waking import HeardFrame, Waker, presses, spotter
 
 if TYPE_CHECKING:  # with numpy
     from assistant.stages.own_voice import OwnVoice
@@ -142,7 +142,7 @@ class VadStage:
         own = not self._turns.is_open and self._half_duplex.is_earcon(at_s)
         if own:
             decision = SILENT
-        heard = Heard(frame, decision.voiced, position, at_s, decision.faint, own)
+        heard = HeardFrame(frame, decision.voiced, position, at_s, decision.faint, own)
         called, wanted = self._waker.hear(heard, is_pressed, self._turns.is_open)
         if called is not None:
             yield from self._call(Woken(called, at_s))
@@ -161,7 +161,7 @@ class VadStage:
         self._ear.forget()
         self._settle(self._microphone.position)
 
-    def _listen_to(self, heard: Heard) -> Iterator[AnyMessage]:
+    def _listen_to(self, heard: HeardFrame) -> Iterator[AnyMessage]:
         is_news = False
         for message in self._told(self._turns.feed(heard)):
             is_news = True

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from assistant.audio.endpointing import ONSET_WINDOW
 from assistant.audio.formats import FRAME_MS, FRAME_SAMPLES
 from assistant.audio.waking import end_of_word
 from assistant.config import Wake
 from assistant.errors import ButtonError
+
+if TYPE_CHECKING:  # each is imported where it is wanted
+    from assistant.engines.button import Button
+    from assistant.engines.wake_word import WakeWord
 
 Call = Literal["word", "button"]
 
@@ -29,10 +33,11 @@ HEARD_OUT_S = 1.0
 """Who has just called is listened to for so long without the daemon's word for it, which is on its way."""
 
 
-class Heard(NamedTuple):
-    """A frame, whether it is voiced, the microphone's position behind it, and when it was captured.
+class HeardFrame(NamedTuple):
+    """A frame (`FRAME_SAMPLES` of PCM), whether it is voiced, and the microphone's sample behind it.
 
-    `faint`: a voice may go on in it that sinks into the noise.  `own`: the assistant's own earcon is in it.
+    It was captured at `at_s`, in seconds of CLOCK_MONOTONIC.  `faint`: a voice may go on in it that sinks
+    into the noise.  `own`: the assistant's own earcon is in it.
     """
 
     frame: bytes
@@ -43,36 +48,20 @@ class Heard(NamedTuple):
     own: bool = False
 
 
-class Spotter(Protocol):
-    """What `engines.wake_word.WakeWord` is, or a test's."""
-
-    delay_ms: int
-
-    def hears(self, frame: bytes) -> bool: ...
-
-    def forget(self) -> None: ...
-
-
-class Presses(Protocol):
-    """What `engines.button.Button` is."""
-
-    def take(self) -> Literal["short", "long"] | None: ...
-
-
 class Waker:
     """Awake as long as the daemon says (`awake_until_s`), and at once when somebody calls.
 
     Times are when sound was captured, so that sound that waited is judged as it would have been then.
     """
 
-    def __init__(self, wake: Wake, word: Spotter | None) -> None:
+    def __init__(self, wake: Wake, word: WakeWord | None) -> None:
         self.awake_until_s = inf if wake.mode in ("open", "phrase") else -inf
         self._word = word
         self._called_s = -inf
         self._onset_frames = 0  # for which a first voiced frame may yet turn out to be speech
-        self._kept: deque[Heard] = deque(maxlen=KEPT_FRAMES)
+        self._kept: deque[HeardFrame] = deque(maxlen=KEPT_FRAMES)
 
-    def hear(self, heard: Heard, pressed: bool, speaks: bool) -> tuple[Call | None, list[Heard]]:
+    def hear(self, heard: HeardFrame, pressed: bool, speaks: bool) -> tuple[Call | None, list[HeardFrame]]:
         """The next frame: who called with it, and what is to be listened to now, of earlier frames, too.
 
         Who `speaks` already is heard out.  More than this frame is given to who slept, and behind a wake
@@ -102,7 +91,7 @@ class Waker:
             if self._word is not None:
                 self._word.forget()
 
-    def _listens(self, heard: Heard) -> bool:
+    def _listens(self, heard: HeardFrame) -> bool:
         """Whether it is awake, or may be in the first word of somebody who began while it was."""
         if heard.at_s < max(self.awake_until_s, self._called_s + HEARD_OUT_S):
             self._onset_frames = ONSET_WINDOW - 1 if heard.voiced else max(0, self._onset_frames - 1)
@@ -121,7 +110,7 @@ class Waker:
         return end_of_word(frames, usual - EARLIER_FRAMES, usual + LATER_FRAMES)
 
 
-def spotter(wake: Wake) -> Spotter | None:
+def spotter(wake: Wake) -> WakeWord | None:
     """The wake word's model, where one is wanted: with numpy, which a plain setup does without."""
     if wake.mode != "word":
         return None
@@ -130,7 +119,7 @@ def spotter(wake: Wake) -> Spotter | None:
     return WakeWord(wake.word)
 
 
-def presses(wake: Wake) -> tuple[Presses | None, str]:
+def presses(wake: Wake) -> tuple[Button | None, str]:
     """The button, where one is wanted; without one, why not, or "".
 
     Raises `ButtonError` where nothing else could wake the assistant.

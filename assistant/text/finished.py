@@ -13,7 +13,7 @@ UNFINISHED_SHARE, LONG_MS = 3 / 2, 900
 is rarely above a second (Heldner and Edlund, "Pauses, gaps and overlaps in conversations", 2010)."""
 
 
-class Reading(Enum):
+class Ending(Enum):
     """How a transcript ends."""
 
     FINISHED = "a whole sentence"
@@ -75,32 +75,32 @@ _HALF_SAID = {
 }
 
 
-def reads_as(transcript: str, language: str) -> Reading:
+def reads_as(transcript: str, language: str) -> Ending:
     """How `transcript` ends; its language is an ISO 639 code, of which some are known word by word."""
     text = transcript.rstrip()
     if not text or _GOES_ON.search(text):
-        return Reading.UNFINISHED if text else Reading.UNCLEAR
+        return Ending.UNFINISHED if text else Ending.UNCLEAR
     found = _LAST_WORD.search(text)
     word = found[1].casefold() if found else ""
     if word in _NEVER_LAST.get(language, ()):
-        return Reading.UNFINISHED
+        return Ending.UNFINISHED
     if (half := _ASKED_HALF.get(language)) and half.fullmatch(text):
-        return Reading.UNFINISHED
+        return Ending.UNFINISHED
     if (half_said := _HALF_SAID.get(language)) and half_said.fullmatch(text):
-        return Reading.UNCLEAR
+        return Ending.UNCLEAR
     rare = word in _RARELY_LAST.get(language, ())
     if _NUMBER.search(text):
-        return Reading.UNCLEAR  # more digits may follow
+        return Ending.UNCLEAR  # more digits may follow
     if _STOPS.search(text):
-        return Reading.UNCLEAR if rare else Reading.FINISHED
+        return Ending.UNCLEAR if rare else Ending.FINISHED
     # where sentences end with a mark, a recogniser that leaves it out has heard that this one goes on
-    return Reading.UNFINISHED if rare or language in _NEVER_LAST else Reading.UNCLEAR
+    return Ending.UNFINISHED if rare or language in _NEVER_LAST else Ending.UNCLEAR
 
 
-def hangover_ms(reading: Reading, usual_ms: int) -> int:
+def hangover_ms(ending: Ending, usual_ms: int) -> int:
     """The silence that makes the end of what reads so."""
-    if reading is Reading.FINISHED:
+    if ending is Ending.FINISHED:
         return min(usual_ms, max(SHORTEST_MS, round(FINISHED_SHARE * usual_ms)))
-    if reading is Reading.UNFINISHED:
+    if ending is Ending.UNFINISHED:
         return max(LONG_MS, round(UNFINISHED_SHARE * usual_ms))
     return usual_ms

@@ -17,7 +17,7 @@ from installed import ANSWERS, APPLIANCE, CHECKOUT, Board
 from known_speech import KnownSpeech
 
 from assistant.audio.fault_sounds import FAULT_SENTENCES
-from assistant.board.speed import Kept
+from assistant.board.speed import KeptSpeed
 from assistant.catalogue import gguf
 from assistant.config import Config
 from assistant.daemon.answers import APOLOGY
@@ -156,7 +156,7 @@ def changes(folder: Path) -> list[tuple[str, int]]:
 
 def whole(state: Path) -> tuple[str, ...]:
     """The contents of the files in it, each of which makes sense."""
-    files: dict[str, type[object]] = {"config.good.json": Config, "speed.json": Kept}
+    files: dict[str, type[object]] = {"config.good.json": Config, "speed.json": KeptSpeed}
     found = []
     for name, kind in files.items():
         if (state / name).exists():

@@ -18,7 +18,7 @@ import pytest
 import small_catalogue
 
 from assistant.board.recognise import recognise
-from assistant.board.speed import FILE, Kept, Speed
+from assistant.board.speed import FILE, KeptSpeed, Speed
 from assistant.catalogue import disk
 from assistant.catalogue.locate import TEST_MODELS, TEST_NAMES
 from assistant.catalogue.read import ModelFile, current, read
@@ -39,7 +39,7 @@ def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     """A speed of this board that was measured before: none is measured, nothing is written."""
     folder = tmp_path_factory.mktemp("state")
     board = recognise()
-    speed = Kept(board.name, board.cores, board.nominal_gb, Speed(12e9, 80e9))
+    speed = KeptSpeed(board.name, board.cores, board.nominal_gb, Speed(12e9, 80e9))
     (folder / FILE).write_bytes(msgspec.json.encode(speed))
     monkeypatch.setenv("STATE_DIRECTORY", str(folder))
 

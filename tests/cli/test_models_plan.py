@@ -16,7 +16,7 @@ import pytest
 from command_line import COMMAND, MODELS, assistant, said, toml
 
 from assistant.board.recognise import GIB, Board, recognise
-from assistant.board.speed import FILE, Kept, Speed
+from assistant.board.speed import FILE, KeptSpeed, Speed
 from assistant.catalogue.read import read
 from assistant.cli.models.listing import table
 from assistant.cli.models.plan import memory_size
@@ -53,7 +53,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "state"
     folder.mkdir()
     board = recognise()
-    kept = Kept(board.name, board.cores, board.nominal_gb, SPEED)
+    kept = KeptSpeed(board.name, board.cores, board.nominal_gb, SPEED)
     (folder / FILE).write_bytes(msgspec.json.encode(kept))
     monkeypatch.setenv("STATE_DIRECTORY", str(folder))
     return folder

@@ -13,7 +13,7 @@ from assistant.config import Sounds
 from assistant.daemon.announcer import AGAIN_AFTER_S, VOICE_COMES_WITHIN_S, Announcer
 from assistant.daemon.answers import APOLOGY
 from assistant.daemon.appliance import LOOK_AT_BOARD_EVERY_S, Appliance, InterruptedTurn
-from assistant.daemon.health import Health
+from assistant.daemon.health import StagesHealth
 from assistant.daemon.limits import NAME
 from assistant.daemon.turn import Kind, Turn
 from assistant.messages import Fault, Stage, StageState
@@ -35,7 +35,7 @@ class Board:
         self.folder = folder / "run"
         self.folder.mkdir(exist_ok=True)
         self.heard: list[str] = []
-        self.health = Health()
+        self.health = StagesHealth()
         self.health.set(StageState("tts", "ready"))
         announcer = Announcer(
             Sounds(), self._say, self.heard.append, lambda fault: self.heard.append(f"!{fault}")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.daemon.health import CRASHES, CRASHES_WITHIN_S, QUICK_S, STUCK_WITHIN_S, Health
+from assistant.daemon.health import CRASHES, CRASHES_WITHIN_S, QUICK_S, STUCK_WITHIN_S, StagesHealth
 from assistant.daemon.health import LONGEST_PAUSE_S as LONGEST_WAIT_S
 from assistant.daemon.supervision import IMMEDIATE_RESTARTS, LONGEST_PAUSE_S
 from assistant.messages import STAGES, Fault, Stage, StageState
@@ -19,8 +19,8 @@ NO_MODEL = StageState("llm", "gone", "There is no model.", "model")
 NO_ROOM = StageState("llm", "gone", "There is no room.", "memory")
 
 
-def after(*states: StageState) -> Health:
-    health = Health()
+def after(*states: StageState) -> StagesHealth:
+    health = StagesHealth()
     for state in states:
         health.set(state)
     return health
@@ -69,7 +69,7 @@ def test_how_long_the_next_worker_waits(states: list[StageState], pause_s: float
 def test_one_whose_microphone_is_stuck_for_good_is_replaced_more_slowly(
     gaps_s: list[float], pause_s: float
 ) -> None:
-    health = Health()
+    health = StagesHealth()
     for now_s in accumulate(gaps_s):
         health.set(StageState("vad", "starting"))
         health.set(StageState("vad", "gone", "There is no microphone.", "microphone"))
@@ -98,7 +98,7 @@ def test_one_that_was_told_to_go_is_not_to_blame() -> None:
 def test_one_that_works_and_dies_at_once_is_replaced_more_slowly(
     died_s: list[float], now_s: float, pause_s: float
 ) -> None:
-    health = Health()
+    health = StagesHealth()
     for at_s in died_s:
         health.set(STARTING)
         health.set(READY)
@@ -119,7 +119,7 @@ def test_one_that_works_and_dies_at_once_is_replaced_more_slowly(
     ],
 )
 def test_too_many_deaths_in_a_while(gaps_s: list[float], too_often: list[int]) -> None:
-    health = Health()
+    health = StagesHealth()
     times = enumerate(accumulate(gaps_s), 1)
     assert [number for number, now_s in times if health.died("llm", now_s)] == too_often
     assert health.deaths["llm"] == len(gaps_s)
@@ -129,7 +129,7 @@ def test_too_many_deaths_in_a_while(gaps_s: list[float], too_often: list[int]) -
 def test_it_is_too_often_when_the_last_so_many_came_within_the_time(
     deaths: list[tuple[Stage, float]],
 ) -> None:
-    health, now_s = Health(), 0.0
+    health, now_s = StagesHealth(), 0.0
     since: dict[Stage, list[float]] = {stage: [] for stage in STAGES}
     for stage, gap_s in deaths:
         now_s += gap_s
@@ -194,7 +194,7 @@ def test_why_it_does_not_work_is_known_until_one_is_ready(states: list[StageStat
 
 def test_a_stage_keeps_dying_until_it_has_lived_for_a_while() -> None:
     """One fault, however many deaths: else it would be said again and again."""
-    health = Health()
+    health = StagesHealth()
     for number in range(CRASHES):
         assert not health.keeps_dying(float(number))
         health.died("llm", float(number))

@@ -7,7 +7,6 @@ import logging
 import pytest
 
 from assistant.config import Config
-from assistant.daemon.answers import KEPT_TURNS
 from assistant.daemon.times import in_words
 from assistant.daemon.turns import Turns
 from assistant.messages import (
@@ -57,7 +56,7 @@ def play(facts: Facts) -> Turns:
 
 
 def test_a_spoken_turn() -> None:
-    (turn,) = play(SPOKEN).recent
+    (turn,) = play(SPOKEN).turn_log.recent
     assert (turn.turn, turn.outcome, turn.finished_at_s) == (1, "answered", 16.4)
     assert turn.speech_s == pytest.approx(2.3)
     assert turn.transcript_s == pytest.approx(0.3)
@@ -71,27 +70,15 @@ def test_a_typed_turn_counts_from_its_request() -> None:
     turns.from_client(7, Ask("Why?"), 50.0)
     turns.from_stage("llm", Token(2, 0, "Because.", 50.5), 50.6)
     turns.from_stage("llm", Sentence(2, 0, 0, "Because.", True, 50.7), 50.7)
-    (turn,) = turns.recent
+    (turn,) = turns.turn_log.recent
     assert turn.done_s == pytest.approx(0.7)
     assert turn == TurnStatus(2, "answered", 50.7, None, None, 0.5, None, turn.done_s)
 
 
 def test_a_step_before_the_end_of_speech_took_no_time() -> None:
     """A dead vad worker's turn ends when it is given up, long after its transcript."""
-    (turn,) = play([*SPOKEN[:10], (30.0, "vad", TurnEnded(1, 1, 30.0, 30.0)), *SPOKEN[11:]]).recent
+    (turn,) = play([*SPOKEN[:10], (30.0, "vad", TurnEnded(1, 1, 30.0, 30.0)), *SPOKEN[11:]]).turn_log.recent
     assert (turn.transcript_s, turn.first_token_s, turn.done_s) == (0.0, 0.0, 0.0)
-
-
-def test_only_the_last_turns_are_kept_and_no_noises() -> None:
-    turns = Turns(Config())
-    turns.stage_joined("vad")
-    turns.from_stage("vad", SpeechStarted(1, 1.0), 1.0)
-    turns.from_stage("vad", SpeechDropped(1), 1.1)
-    assert not turns.recent
-    for number in range(KEPT_TURNS + 3):
-        turns.from_client(7, Ask(""), float(number))
-    assert [turn.finished_at_s for turn in turns.recent] == [float(3 + n) for n in range(KEPT_TURNS)]
-    assert {turn.outcome for turn in turns.recent} == {"nothing"}
 
 
 FAILED: Facts = [

@@ -8,7 +8,7 @@ from turn_room import Room, sentence, utterance
 
 from assistant.daemon.answers import APOLOGY
 from assistant.daemon.turn import CancelWork, Notify
-from assistant.daemon.turns import TORN_WITHIN_S, VAD_BACK_WITHIN_S, VAD_RESUMES_WITHIN_S
+from assistant.daemon.vad_worker import BACK_WITHIN_S, RESUMES_WITHIN_S, TORN_WITHIN_S
 from assistant.messages import (
     AnyMessage,
     Exchange,
@@ -187,11 +187,11 @@ def test_an_orphaned_turn_ends_by_itself(room: Room, paused: bool, comes_back: b
         room.pauses()
         room.is_understood()
     room.turns.stage_left("vad", room.now_s)
-    patience_s = VAD_BACK_WITHIN_S
+    patience_s = BACK_WITHIN_S
     if comes_back:
         room.turns.stage_joined("vad")
         room.turns.stage_ready("vad", room.now_s)
-        patience_s = VAD_RESUMES_WITHIN_S
+        patience_s = RESUMES_WITHIN_S
     assert room.turns.tick(room.now_s + patience_s - 0.1) == []
     room.note(room.turns.tick(room.now_s + patience_s))
     assert Notify("vad", NextTurn(2)) in room.actions
@@ -281,10 +281,10 @@ def test_a_turn_that_failed_while_open_does_not_come_back_to_life(room: Room) ->
     room.note(room.turns.lost("stt", utterance(), "it was pushed out", room.now_s))
     assert room.finished() == []
     room.turns.stage_left("vad", room.now_s)
-    room.note(room.turns.tick(room.now_s + VAD_BACK_WITHIN_S))
+    room.note(room.turns.tick(room.now_s + BACK_WITHIN_S))
     room.is_heard(0, revision=1)  # the apology
     assert room.finished() == [(1, "failed")]
-    assert room.turns.tick(room.now_s + 2 * VAD_BACK_WITHIN_S) == []
+    assert room.turns.tick(room.now_s + 2 * BACK_WITHIN_S) == []
 
 
 def test_speech_that_crosses_the_end_of_an_orphaned_turn_is_a_turn_of_its_own(room: Room) -> None:

@@ -69,7 +69,7 @@ def test_what_is_not_meant_for_it_is_over_without_a_sound_and_shown_to_nobody(ro
     assert says(room, "It will rain tomorrow.") == []
     assert room.finished() == [(1, "nothing")]
     assert shown(room) == []
-    assert not room.turns.recent, "nor is it among the last turns"
+    assert not room.turns.turn_log.recent, "nor is it among the last turns"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from assistant.config import Config, Sounds, Tts
 from assistant.daemon.daemon import Daemon
-from assistant.daemon.volume import Kept, VolumeControl, in_force
+from assistant.daemon.volume import KeptVolume, VolumeControl, in_force
 from assistant.errors import AnswerError
 from assistant.messages import AnyMessage, SetVolume, Volume
 from assistant.queues import memory
@@ -77,7 +77,7 @@ VOLUMES = st.builds(Volume, LOUD, LOUD)
 
 @given(VOLUMES, VOLUMES, VOLUMES)
 def test_each_is_what_was_set_or_the_newer_setting(settings: Volume, volume: Volume, then: Volume) -> None:
-    now = in_force(settings, Kept(volume, then))
+    now = in_force(settings, KeptVolume(volume, then))
     assert now.answers == (volume if settings.answers == then.answers else settings).answers
     assert now.earcons == (volume if settings.earcons == then.earcons else settings).earcons
 
@@ -90,7 +90,7 @@ def test_what_is_no_volume_changes_nothing(wanted: float) -> None:
     assert control.now == FULL
 
 
-GOOD = msgspec.json.encode(Kept(Volume(0.2, 0.3), FULL))
+GOOD = msgspec.json.encode(KeptVolume(Volume(0.2, 0.3), FULL))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from assistant.board.memory import MemoryGauge
 from assistant.board.recognise import GIB
-from assistant.board.speed import FILE, Kept
+from assistant.board.speed import FILE, KeptSpeed
 from assistant.catalogue import locate
 from assistant.catalogue.read import KINDS, read
 from assistant.config import Config, Llm, Models, Stt, Tts, Wake
@@ -61,7 +61,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The state folder, with the measured speed of the Pi 4 in it."""
     folder = tmp_path / "state"
     folder.mkdir()
-    kept = Kept(PI_4, cores=4, nominal_gb=4, speed=SPEEDS[PI_4])
+    kept = KeptSpeed(PI_4, cores=4, nominal_gb=4, speed=SPEEDS[PI_4])
     (folder / FILE).write_bytes(msgspec.json.encode(kept))
     monkeypatch.setenv("STATE_DIRECTORY", str(folder))
     return folder

@@ -20,8 +20,8 @@ from assistant.audio.card import SoundCard
 from assistant.audio.card_link import CARD_PREFIX, Door
 from assistant.audio.card_speaker import CardSpeakerSide
 from assistant.audio.clip import Sound, Verdict
-from assistant.audio.heard import AHEAD_S
 from assistant.audio.playback import BLOCK_S, Player
+from assistant.audio.playback_clock import AHEAD_S
 from assistant.audio.speaker import Speaker
 from assistant.audio.volume import FULL_FADE_S, gain
 from assistant.errors import AudioError, DeviceBusy

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pytest
 from stage_hub import Int16, posted, recording, silence
-from test_stage_vad import EPOCH_S, Listening, Recording
+from vad_room import EPOCH_S, Listening, Recording
 
 from assistant.audio.earcons import duration_ms, earcon
 from assistant.audio.formats import FRAME_SAMPLES, RATE_HZ

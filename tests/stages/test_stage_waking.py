@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from gpiozero.pins.mock import MockFactory
 from stage_hub import CONFIG, Int16, posted, recording, until
-from test_stage_vad import EPOCH_S, Listening, Recording, place_of
+from vad_room import EPOCH_S, Listening, Recording, place_of
 
 from assistant.audio.formats import FRAME_SAMPLES, RATE_HZ
 from assistant.audio.waking import LISTEN_S, Gate

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.text.finished import Reading, hangover_ms, reads_as
+from assistant.text.finished import Ending, hangover_ms, reads_as
 
-FINISHED, UNFINISHED, UNCLEAR = Reading.FINISHED, Reading.UNFINISHED, Reading.UNCLEAR
+FINISHED, UNFINISHED, UNCLEAR = Ending.FINISHED, Ending.UNFINISHED, Ending.UNCLEAR
 
 
 @pytest.mark.parametrize(
-    ("transcript", "language", "reading"),
+    ("transcript", "language", "ending"),
     [
         ("What is the capital of Germany?", "en", FINISHED),
         ("Louder.", "en", FINISHED),
@@ -54,8 +54,8 @@ FINISHED, UNFINISHED, UNCLEAR = Reading.FINISHED, Reading.UNFINISHED, Reading.UN
         ("今何時ですか", "ja", UNCLEAR),
     ],
 )
-def test_how_a_transcript_reads(transcript: str, language: str, reading: Reading) -> None:
-    assert reads_as(transcript, language) is reading
+def test_how_a_transcript_reads(transcript: str, language: str, ending: Ending) -> None:
+    assert reads_as(transcript, language) is ending
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,6 @@ def test_the_silence_that_ends_it(usual: int, finished: int, unfinished: int) ->
 def test_any_text_reads_as_something_and_only_the_unfinished_waits_longer(
     text: str, language: str, usual: int
 ) -> None:
-    reading = reads_as(text, language)
-    assert (hangover_ms(reading, usual) > usual) <= (reading is UNFINISHED)
+    ending = reads_as(text, language)
+    assert (hangover_ms(ending, usual) > usual) <= (ending is UNFINISHED)
     assert reads_as(text + " the", "en") is UNFINISHED

@@ -103,7 +103,7 @@ def _spoken(assistant: Assistant, language: str) -> tuple[self_test.Int16, int, 
     return sound, parts[0].rate_hz, skipped
 
 
-def _recognised(assistant: Assistant, heard: self_test.Heard, voiced_ms: int) -> tuple[str, str]:
+def _recognised(assistant: Assistant, heard: self_test.Measurement, voiced_ms: int) -> tuple[str, str]:
     """The words of the sentence, and why they were not looked for, or ""."""
     if heard.figures.echo is None:
         return "", "the chirp was not heard"

@@ -13,6 +13,7 @@ import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except AssistantError as error:
         if words.debug:
-            raise
+            traceback.print_exc()
         if not error.is_said:
             print(as_error(f"assistant: {error}"), file=sys.stderr)
         return error.exit_code
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except OSError as error:
         if words.debug:
-            raise
+            traceback.print_exc()
         if error.errno == errno.ENOSPC:
             _discard_output()
             print("assistant: The disk is full; make room on it, then run this again.", file=sys.stderr)

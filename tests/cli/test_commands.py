@@ -188,9 +188,9 @@ def test_a_config_that_cannot_be(command: str, bad: tuple[str | None, str], tmp_
 
 def test_debug_shows_where(tmp_path: Path) -> None:
     done = assistant("--debug", "ask", "Hello.", config=tmp_path / "missing.toml")
-    assert done.returncode != 0
-    assert "Traceback" in done.stderr
-    assert "There is no configuration file" in done.stderr
+    assert done.returncode == 2
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.splitlines()[-1].startswith("assistant: There is no configuration file")
 
 
 def test_letters_that_the_terminal_does_not_have(running: Path) -> None:

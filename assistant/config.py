@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 import os
+import re
 import stat
 import tempfile
 import tomllib
@@ -173,9 +175,11 @@ def origin(section: str, key: str) -> Path | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    text = ""
     try:
         # utf-8-sig: a file saved by an editor of another system may begin with a byte order mark
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise ConfigError(f"There is no configuration file {path}; check the name behind --config.") from None
     except OSError as error:
@@ -183,11 +187,23 @@ def _read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigError(f"The configuration file {path} is not UTF-8 text; save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}.") from None
+        raise ConfigError(f"{path} is not valid TOML: {error}{_bare_word(str(error), text)}.") from None
     except (ValueError, RecursionError):  # thousands of digits or brackets, or NUL in the name
         raise ConfigError(
             f"The configuration file {path} cannot be read: it makes no sense as TOML."
         ) from None
+
+
+def _bare_word(complaint: str, text: str) -> str:
+    """What to write for the word that TOML takes for no value, as it stands there without quotes; or ""."""
+    if not (place := re.fullmatch(r"Invalid value \(at line (\d+), column (\d+)\)", complaint)):
+        return ""
+    line = text.split("\n")[int(place[1]) - 1]
+    if not (word := re.match(r"[A-Za-z][\w-]*", line[int(place[2]) - 1 :])):
+        return ""
+    if word[0].lower() in ("true", "false"):
+        return f"; write {word[0].lower()}"
+    return f'; text needs quotes: "{word[0]}"'
 
 
 def parse(document: dict[str, Any], path: Path, base: Config = Config()) -> Config:  # noqa: B008 - frozen
@@ -205,6 +221,16 @@ def parse(document: dict[str, Any], path: Path, base: Config = Config()) -> Conf
             f"{path}: llm.max_tokens ({config.llm.max_tokens}) leaves less than half for the conversation of "
             f"llm.context_tokens ({config.llm.context_tokens}); make it smaller."
         )
+    if config.vad.tentative_pause_ms > config.vad.hangover_ms:
+        raise ConfigError(
+            f"{path}: vad.tentative_pause_ms ({config.vad.tentative_pause_ms}) is longer than "
+            f"vad.hangover_ms ({config.vad.hangover_ms}); make it smaller."
+        )
+    for kind in ("microphone", "speaker"):
+        if not getattr(config.audio, kind).strip():
+            raise ConfigError(
+                f'{path}: audio.{kind} is empty; write "auto", or a name that `assistant devices` shows.'
+            )
     if config.wake.mode == "button" and config.wake.button_gpio < 0:
         raise ConfigError(
             f'{path}: wake.mode = "button" needs a button; set wake.button_gpio to its pin (BCM number).'
@@ -364,10 +390,16 @@ def _sentence(error: msgspec.ValidationError, document: dict[str, Any]) -> str:
     what, _, where = str(error).partition(" - at `$.")
     key = where.rstrip("`")
     section, _, name = key.partition(".")
-    shown = repr(document.get(section, {}).get(name))
+    shown = _as_toml(document.get(section, {}).get(name))
     if len(shown) > 60:
         shown = shown[:57] + "..."
     return f"{key} = {shown} is impossible: it must be {_wanted(section, name) or what}."
+
+
+def _as_toml(value: object) -> str:
+    """`value` about as it was written; a date or a number as it is."""
+    is_like_json = isinstance(value, bool | str | list | dict)
+    return json.dumps(value, ensure_ascii=False, default=str) if is_like_json else str(value)
 
 
 def _wanted(section: str, name: str) -> str:

@@ -332,9 +332,9 @@ def test_each_key_has_the_value_of_the_last_file_that_has_it(
         ),
         (
             "[vad]\nhangover_ms = '9'\n",
-            "vad.hangover_ms = '9' is impossible: it must be a whole number from 100 to",
+            'vad.hangover_ms = "9" is impossible: it must be a whole number from 100 to',
         ),
-        ("[vad]\nhangover_ms = true\n", "vad.hangover_ms = True is impossible: it must be a whole number"),
+        ("[vad]\nhangover_ms = true\n", "vad.hangover_ms = true is impossible: it must be a whole number"),
         ("[llm]\ntop_p = 0\n", "llm.top_p = 0 is impossible: it must be a number above 0, at most 1."),
         (
             "[llm]\ntemperature = nan\n",
@@ -347,16 +347,16 @@ def test_each_key_has_the_value_of_the_last_file_that_has_it(
         ("[llm]\nseed = 99999999999999999999\n", "it must be a whole number from -1 to 2147483647."),
         (
             "[llm]\ntemplate = 'alpaca'\n",
-            "llm.template = 'alpaca' is impossible: "
+            'llm.template = "alpaca" is impossible: '
             'it must be one of "auto", "chatml", "llama-2", "orca", "plain", "zephyr".',
         ),
         ("[llm]\nsystem_prompt = 3\n", 'llm.system_prompt = 3 is impossible: it must be text in "quotes".'),
-        ("[llm]\nmodel = 2020-01-01\n", 'it must be text in "quotes".'),
-        ("[llm]\nmodel = ['a']\n", "llm.model = ['a'] is impossible: it must be text in"),
-        ("[llm.model]\nx = 1\n", "llm.model = {'x': 1} is impossible: it must be text in"),
+        ("[llm]\nmodel = 2020-01-01\n", 'llm.model = 2020-01-01 is impossible: it must be text in "quotes".'),
+        ("[llm]\nmodel = ['a']\n", 'llm.model = ["a"] is impossible: it must be text in'),
+        ("[llm.model]\nx = 1\n", 'llm.model = {"x": 1} is impossible: it must be text in'),
         (
             "[stt]\nlanguage = 'English'\n",
-            "stt.language = 'English' is impossible: it must be a language code such as",
+            'stt.language = "English" is impossible: it must be a language code such as',
         ),
         ("[audio]\nauto_gain = 1\n", "audio.auto_gain = 1 is impossible: it must be true or false."),
         ("[log]\nlevel = 'loud'\n", 'it must be one of "debug", "error", "info", "warning".'),
@@ -364,6 +364,17 @@ def test_each_key_has_the_value_of_the_last_file_that_has_it(
             "[llm]\nmax_tokens = 2048\n",
             "llm.max_tokens (2048) leaves less than half for the conversation of llm.context_tokens (2048)",
         ),
+        (
+            "[vad]\ntentative_pause_ms = 900\n",
+            "vad.tentative_pause_ms (900) is longer than vad.hangover_ms (700); make it smaller.",
+        ),
+        ("[audio]\nmicrophone = ''\n", 'audio.microphone is empty; write "auto", or a name'),
+        ("[audio]\nspeaker = ' '\n", 'audio.speaker is empty; write "auto", or a name'),
+        ("[audio]\nbarge_in = false\n", "audio.barge_in = false is impossible: it must be one of"),
+        ("[audio]\nspeaker = auto # x\n", '(at line 2, column 11); text needs quotes: "auto".'),
+        ("[audio]\nauto_gain = True\n", "(at line 2, column 13); write true."),
+        ("[audio]\nspeaker = ]\n", "Invalid value (at line 2, column 11)."),
+        ("[audio]\nspeaker =", "Invalid value (at end of document)."),
         ("[wake]\nmode = 'button'\n", "needs a button; set wake.button_gpio to its pin (BCM number)."),
         ("[wake]\nmode = 'phrase'\nphrase = '?!'\n", "wake.phrase has no letters; write what to call"),
         ("[wake]\nbutton_gpio = 28\n", "wake.button_gpio = 28 is impossible: it must be a whole number"),

@@ -165,7 +165,7 @@ def test_what_cannot_be_understood(words: list[str]) -> None:
 
 BAD_CONFIGS = [
     ("[llm]\nmax_token = 3\n", "did you mean llm.max_tokens?"),
-    ('[llm]\nmax_tokens = "many"\n', "llm.max_tokens = 'many' is impossible"),
+    ('[llm]\nmax_tokens = "many"\n', 'llm.max_tokens = "many" is impossible'),
     ("[llm\n", "not valid TOML"),
     (None, "There is no configuration file"),
 ]

@@ -51,7 +51,7 @@ def test_settings_that_can_be_used_are_kept(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (BAD_TEXT, "llm.seed = 'seven' is impossible"),
+        (BAD_TEXT, 'llm.seed = "seven" is impossible'),
         ("[llm\n", "is not valid TOML"),
         ("[vat]\n", "did you mean vad?"),
         ('[llm]\nmodel = "/nowhere/x.gguf"\n', "/nowhere/x.gguf"),

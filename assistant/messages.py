@@ -462,7 +462,12 @@ class StageStatus(msgspec.Struct, frozen=True):
     @property
     def hinders(self) -> bool:
         """Whether it keeps the assistant from doing all that it should."""
-        return self.state != "ready" and (self.wanted or bool(self.detail))
+        return self.lacks_speaker or (self.state != "ready" and (self.wanted or bool(self.detail)))
+
+    @property
+    def lacks_speaker(self) -> bool:
+        """Whether it makes speech that nobody hears; `detail` says why."""
+        return self.stage == "tts" and self.state == "ready" and self.wanted and bool(self.detail)
 
 
 class PlanStatus(msgspec.Struct, frozen=True):
@@ -495,8 +500,8 @@ class TurnStatus(msgspec.Struct, frozen=True):
 class Status(Message, frozen=True):
     """How the daemon is at `at_s`, and what it does; `held_bytes` is its memory and its workers'.
 
-    "deaf" is an assistant that cannot listen, "faulty" one of which another stage cannot work, and "starting"
-    one of which a stage is not ready yet.
+    "deaf" is an assistant that cannot listen, "faulty" one of which another stage cannot work, or that has
+    no speaker, and "starting" one of which a stage is not ready yet.
     """
 
     version: str

@@ -27,12 +27,12 @@ TROUBLES: dict[InputTrouble, tuple[str, str]] = {
         "unmute it (a switch on it, or alsamixer, F4, then M), or choose another (`assistant devices`)",
     ),
     "offset": ("its sound is far off its centre (DC)", "use another port, or another microphone"),
-    "clipping": ("it is too loud and distorts", "lower it: alsamixer (F4)"),
+    "clipping": ("it is too loud and distorts", "lower it with alsamixer (F4)"),
     "hum": (
         "it hums with the mains",
         "keep it and its cable away from power supplies, or give the board another one",
     ),
-    "quiet": ("it is too quiet to be understood", "raise it: alsamixer (F4), or put it nearer"),
+    "quiet": ("it is too quiet to be understood", "raise it with alsamixer (F4), or put it nearer"),
 }
 """What can be wrong, the worst first, and what to do."""
 

@@ -9,7 +9,7 @@ from textwrap import wrap
 from assistant.audio.level import TROUBLES
 from assistant.board.health import Health
 from assistant.cli.doctor.monitors import HEARS_ITSELF
-from assistant.messages import MicrophoneLevel, StageStatus, Status, TurnStatus
+from assistant.messages import StageStatus, Status, TurnStatus
 from assistant.text.clean import printable
 
 WIDTH = 80
@@ -31,23 +31,27 @@ STAGE_HEADS = ("STAGE", "STATE", "PROCESS", "RESTARTS", "WORK", "MiB", "AT MOST"
 TURN_HEADS = ("TURN", "AGO", "OUTCOME", "SPEECH", "TRANSCRIPT", "TOKEN", "SOUND", "IN ALL")
 
 
-def lines(status: Status, health: Health, now: datetime, hears_itself: bool = False) -> Iterator[str]:
+def lines(
+    status: Status, health: Health, now: datetime, hears_itself: bool = False, call: str = ""
+) -> Iterator[str]:
     """The status for a person, on a terminal of 80 columns; `now` is the time on the wall.
 
     `hears_itself`: where no sound comes from the microphone, that is because it is what this board plays.
+    `call` says how one calls it, where one has to.
     """
     running_s = status.at_s - status.started_at_s
     since = now - timedelta(seconds=running_s)
     when = f"{since:%H:%M}" if since.date() == now.date() else f"{since:%d %b %H:%M}"
     vad = next(stage for stage in status.stages if stage.stage == "vad")
-    does = "has no microphone" if status.state == "deaf" and vad.fault == "microphone" else DOES[status.state]
-    yield f"assistant {status.version} {does}; running since {when} ({age(running_s)})"
+    yield f"assistant {status.version} {_does(status, vad)}; running since {when} ({age(running_s)})"
     yield ""
     yield from _row("Plan", _plan(status))
     yield from _row("Memory", _memory(status))
     if status.microphone is not None or vad.state == "ready":
         muted = "muted until `assistant unmute`; " if status.muted else ""
-        yield from _row("Microphone", muted + _microphone(status.microphone, status.at_s, hears_itself))
+        yield from _row("Microphone", muted + _microphone(status, vad.state == "ready", hears_itself))
+    if call and vad.wanted:
+        yield from _row("Call", call)
     yield from _row("Volume", f"answers {status.volume.answers:.0%}, earcons {status.volume.earcons:.0%}")
     if board := _board(health):
         yield from _row("Board", board)
@@ -73,6 +77,15 @@ def age(seconds: float) -> str:
     return f"{minutes} min" if minutes else f"{int(seconds)} s"
 
 
+def _does(status: Status, vad: StageStatus) -> str:
+    if status.state == "deaf" and vad.fault == "microphone":
+        return "has no microphone"
+    faults = [stage for stage in status.stages if stage.hinders and stage.detail]
+    if status.state == "faulty" and faults and all(stage.lacks_speaker for stage in faults):
+        return "has no speaker"
+    return DOES[status.state]
+
+
 def _plan(status: Status) -> str:
     if status.plan is None:
         return "none: there is no language model"
@@ -86,11 +99,12 @@ def _memory(status: Status) -> str:
     return f"{_mib(status.held_bytes)} MiB taken{planned}; {_mib(status.available_bytes)} MiB available"
 
 
-def _microphone(level: MicrophoneLevel | None, now_s: float, hears_itself: bool) -> str:
+def _microphone(status: Status, is_there: bool, hears_itself: bool) -> str:
+    level = status.microphone
     if level is None:
         return "nothing has come from it yet"
-    ago_s = now_s - level.at_s
-    if ago_s > STALE_S:
+    ago_s = status.at_s - level.at_s
+    if ago_s > STALE_S or not is_there:
         return f"nothing has come from it for {age(ago_s)}"
     text = f"{level.rms_dbfs:.0f} dBFS, peak {level.peak_dbfs:.0f} dBFS"
     if level.gain_db >= 1:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 Reply = TypeVar("Reply")
 HELP = "show how the running assistant is: stages, plan, memory, microphone, last turns"
 EXIT_CODES = (
-    "exit code: 0 when every stage that should run is ready, 3 when one is not (yet) or cannot work, "
-    "1 when no daemon answers"
+    "exit code: 0 when every stage that should run is ready, 3 when one is not (yet), cannot work or has no "
+    "speaker, 1 when no daemon answers"
 )
 EVERY_S = 1.0
 ANSWER_WITHIN_S = 5.0
@@ -44,7 +44,7 @@ def run(words: argparse.Namespace) -> int:
         if words.json:
             print(json.dumps(as_tree(status, read_health()), ensure_ascii=False), flush=True)
         else:
-            print(_glance(status), flush=True)
+            print(_glance(config, status), flush=True)
         if not words.watch:
             return exit_code(status)
         time.sleep(EVERY_S)
@@ -126,24 +126,26 @@ def _redraw(config: Config, status: Status) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    text = _glance(status)
+    text = _glance(config, status)
     with Live(Text(text), screen=True, auto_refresh=False) as live:
         while True:
             live.update(Text(text), refresh=True)
             time.sleep(EVERY_S)
             try:
-                text = _glance(ask(config))
+                text = _glance(config, ask(config))
             except DaemonError as error:
                 text = str(error)
 
 
-def _glance(status: Status) -> str:
+def _glance(config: Config, status: Status) -> str:
     from datetime import datetime
 
     from assistant.board.health import read_health
     from assistant.cli.glance import lines
+    from assistant.cli.speak import listening
 
-    return "\n".join(lines(status, read_health(), datetime.now(), hears_itself(status)))
+    call = "" if config.wake.mode == "open" else listening(config.wake)
+    return "\n".join(lines(status, read_health(), datetime.now(), hears_itself(status), call))
 
 
 def hears_itself(status: Status) -> bool:

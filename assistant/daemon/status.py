@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Collection, Iterable
 from typing import Literal
 
+import msgspec
+
 from assistant.board.memory import MemoryGauge
 from assistant.daemon.health import StagesHealth
 from assistant.daemon.memory_watch import held_bytes
@@ -69,11 +71,18 @@ class StatusReport:
             held_bytes=held_bytes(os.getpid()) + sum(stage.held_bytes for stage in stages),
             available_bytes=available.bytes,
             limited_by=available.limited_by,
-            microphone=self._microphone,
+            microphone=_as_meant(self._microphone, muted),
             turns=tuple(recent),
             volume=volume,
             muted=muted,
         )
+
+
+def _as_meant(level: MicrophoneLevel | None, muted: bool) -> MicrophoneLevel | None:
+    """`level`; who has muted the assistant may have switched the microphone off, too: no trouble then."""
+    if level is not None and muted and level.trouble == "silent":
+        return msgspec.structs.replace(level, trouble=None)
+    return level
 
 
 def doing(turns: Iterable[Turn], stages: Iterable[StageStatus]) -> Doing:

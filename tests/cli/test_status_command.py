@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -19,7 +20,8 @@ from command_line import COMMAND, assistant, daemon, said, started, toml
 
 from assistant.board.health import Health
 from assistant.cli.glance import age, lines
-from assistant.cli.status import as_tree, exit_code, hears_itself
+from assistant.cli.status import _glance, as_tree, exit_code, hears_itself
+from assistant.config import Config, Wake
 from assistant.messages import (
     InputTrouble,
     MicrophoneLevel,
@@ -32,6 +34,7 @@ from assistant.messages import (
 )
 
 MIB = 2**20
+NO_SPEAKER = 'There is no speaker called "spkr"; did you mean "speaker"?'
 NO_MICROPHONE = "No microphone was found, because none is connected; plug one in, or use `assistant --text`."
 STAGES = (
     StageStatus("vad", "ready", "", None, True, 4711, 0, 0, 0, 34 * MIB, 36 * MIB, ""),
@@ -84,8 +87,13 @@ TURN  AGO    OUTCOME    SPEECH  TRANSCRIPT  TOKEN  SOUND  IN ALL
 """
 
 
-def seen(status: Status = STATUS, health: Health = WELL) -> str:
-    return "".join(line + "\n" for line in lines(status, health, NOW))
+def seen(status: Status = STATUS, health: Health = WELL, call: str = "") -> str:
+    return "".join(line + "\n" for line in lines(status, health, NOW, call=call))
+
+
+def with_tts(**changes: object) -> Status:
+    tts = msgspec.structs.replace(STAGES[3], **changes)
+    return msgspec.structs.replace(STATUS, stages=(*STAGES[:3], tts), state="faulty")
 
 
 def with_vad(**changes: object) -> Status:
@@ -133,7 +141,7 @@ def heard(
         (
             heard(-3.0, 0.0, trouble="clipping"),
             WELL,
-            "peak 0 dBFS; it is too loud and distorts: lower it:\n            alsamixer (F4)\n",
+            "peak 0 dBFS; it is too loud and distorts: lower it with\n            alsamixer (F4)\n",
         ),
         (heard(-50.0, -30.0, 3), WELL, "Microphone  -50 dBFS, peak -30 dBFS, 3 of 50 frames lost\n"),
         (
@@ -173,12 +181,30 @@ def heard(
             WELL,
             "assistant 0.1.0 has no microphone; ",
         ),
+        (
+            msgspec.structs.replace(with_vad(state="gone", detail="No.", fault="microphone"), state="deaf"),
+            WELL,
+            "Microphone  nothing has come from it for 0 s\n",
+        ),
+        (with_tts(detail=NO_SPEAKER), WELL, "assistant 0.1.0 has no speaker; "),
+        (with_tts(state="gone", detail="The voice is missing."), WELL, "assistant 0.1.0 cannot work; "),
     ],
 )
 def test_lines(status: Status, health: Health, line: str) -> None:
     text = seen(status, health)
     assert line in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_how_it_is_called() -> None:
+    assert 'Call        Say "Okay Nabu".\n' in seen(call='Say "Okay Nabu".')
+    assert "Call" not in seen(with_vad(wanted=False, state="gone"), call='Say "Okay Nabu".')
+
+
+@pytest.mark.parametrize(("wake", "shown"), [("open", False), ("word", True)])
+def test_how_it_is_called_is_said_by_its_settings(wake: Literal["open", "word"], shown: bool) -> None:
+    text = _glance(Config(wake=Wake(mode=wake)), STATUS)
+    assert ('Say "Okay Nabu".' in text) == shown
 
 
 def test_a_microphone_that_is_what_the_board_plays_has_nothing_to_unmute(
@@ -306,6 +332,7 @@ def test_for_programs() -> None:
     ("state", "detail", "wanted", "code"),
     [
         ("ready", "", True, 0),
+        ("ready", "It waits.", True, 0),
         ("ready", "", False, 0),
         ("gone", "", False, 0),
         ("gone", "", True, 3),
@@ -317,6 +344,14 @@ def test_for_programs() -> None:
 def test_exit_code(state: str, detail: str, wanted: bool, code: int) -> None:
     llm = msgspec.structs.replace(STAGES[2], state=state, detail=detail, wanted=wanted)
     assert exit_code(changed(stages=(*STAGES[:2], llm, STAGES[3]))) == code
+
+
+def test_without_a_speaker_it_cannot_do_what_it_should() -> None:
+    """But for who starts stages when they are needed: then one that is ready need not be for speaking."""
+    assert exit_code(changed(stages=(STAGES[3],))) == 0
+    assert exit_code(changed(stages=(msgspec.structs.replace(STAGES[3], detail=NO_SPEAKER),))) == 3
+    spared = msgspec.structs.replace(STAGES[3], detail=NO_SPEAKER, wanted=False)
+    assert exit_code(changed(stages=(spared,))) == 0
 
 
 # ---------------------------------------------------------------- real daemons

@@ -19,6 +19,7 @@ from assistant.messages import (
     Ask,
     MicrophoneLevel,
     Sentence,
+    SetMute,
     Stage,
     StageState,
     StageStatus,
@@ -145,6 +146,20 @@ def test_the_microphones_last_second(world: World) -> None:
     assert world.status().microphone is not None, "when it was last heard is worth knowing"
 
 
+def test_a_muted_microphone_may_be_silent(world: World) -> None:
+    """Who switches it off, too, has nothing to mend."""
+    world.joins("vad")
+    for trouble in ("silent", "hum"):
+        world.workers["vad"].post(MicrophoneLevel(-100.0, -100.0, 50, 0, 1001.0, 0.0, trouble))
+        shown = []
+        for muted in (False, True):
+            world.client.post(SetMute(muted))
+            level = world.status().microphone
+            assert level is not None
+            shown.append(level.trouble)
+        assert shown == [trouble, None if trouble == "silent" else trouble]
+
+
 def test_plan_and_memory(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/meminfo").write_text("MemTotal: 8000000 kB\nMemAvailable: 4000000 kB\n")
@@ -197,6 +212,9 @@ def spoken(**how: bool) -> Turn:
         ([], ready(stage_is("llm", "gone", "No model.", wanted=False)), "faulty"),
         ([], ready(stage_is("llm", "gone", "No model."), stage_is("stt", "starting")), "faulty"),
         ([], ready(stage_is("llm", "gone", "No model."), stage_is("vad", "gone", "No card.")), "deaf"),
+        ([], ready(stage_is("tts", "ready", "No speaker.")), "faulty"),
+        ([], ready(stage_is("tts", "ready", "No speaker.", wanted=False)), "idle"),
+        ([], ready(stage_is("vad", "ready", "No button.")), "idle"),
         ([spoken()], ready(stage_is("vad", "gone", "No card.")), "thinking"),
     ],
 )

@@ -19,7 +19,7 @@ LONG_S = 1.0
 BOUNCE_S = 0.03
 """Contacts of a push button bounce for some milliseconds, at most about 20."""
 
-NEXT = "Wire the button between that pin and ground, or set wake.button_gpio to -1."
+NEXT = "wire the button between that pin and ground, or set wake.button_gpio to -1."
 
 
 class Button:
@@ -42,7 +42,7 @@ class Button:
                 gpiozero.Device.pin_factory = gpiozero.pins.lgpio.LGPIOFactory()
             self._button = gpiozero.Button(pin, pull_up=True, bounce_time=BOUNCE_S, hold_time=LONG_S)
         except (gpiozero.GPIOZeroError, OSError, *_lgpio_errors()) as error:
-            raise ButtonError(f"The button on GPIO {pin} cannot be used ({error}). {NEXT}") from None
+            raise ButtonError(f"The button on GPIO {pin} cannot be used ({error}); {NEXT}") from None
         self._button.when_held = self._held
         self._button.when_released = self._released
 
@@ -78,8 +78,8 @@ def _find_lgpio() -> None:
             import gpiozero.pins.lgpio  # noqa: F401 - it imports lgpio
     except ModuleNotFoundError:
         raise ButtonError(
-            "The button cannot be used, as the package lgpio is not there: on a Raspberry Pi run "
-            "./install.sh again, elsewhere set wake.button_gpio to -1."
+            "The button cannot be used, as the package lgpio is not there; on a Raspberry Pi run "
+            "`sudo ./install.sh` (for an appliance) or `./install.sh try`, elsewhere set wake.button_gpio to -1."
         ) from None
 
 

@@ -14,6 +14,7 @@ import pytest
 from assistant.cli.doctor import services
 from assistant.cli.doctor.processes import Process, gather_processes, stage_of
 from assistant.cli.doctor.services import SERVICES, UNITS, Running, Unit
+from assistant.engines.button import NEXT as WIRE
 from assistant.messages import STAGES, Stage, StageStatus, Status, Volume
 
 LISTENS = """
@@ -192,7 +193,27 @@ def test_whether_it_is_installed(tmp_path: Path) -> None:
             Running(
                 status=status(stage("vad", state="gone", detail="No microphone was found; plug one in."))
             ),
-            *(True, "fault", "No microphone", "sudo systemctl restart assistant.service"),
+            *(True, "fault", "No microphone", "plug one in"),
+        ),
+        (
+            Running(
+                status=status(
+                    stage("vad", state="gone", detail="It went; is it still there?", fault="microphone")
+                )
+            ),
+            *(False, "fault", "vad cannot work. It went", "is it still there? (it is heard again as soon as"),
+        ),
+        (
+            Running(status=status(stage("tts", detail='There is no speaker; did you mean "spk"?'))),
+            *(False, "fault", "tts ready. There is no speaker", 'did you mean "spk"?'),
+        ),
+        (
+            Running(status=status(stage("vad", detail=f"The button cannot be used (EBUSY); {WIRE}"))),
+            *(True, "fault", "The button cannot be used (EBUSY)", WIRE.rstrip(".")),
+        ),
+        (
+            Running(status=status(stage("stt", state="gone", detail="It fell over."))),
+            *(True, "fault", "stt cannot work. It fell over", "sudo systemctl restart assistant.service"),
         ),
     ],
 )

@@ -99,5 +99,5 @@ def test_where_there_are_no_pins_it_is_one_sentence_without_warnings() -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert "lgpio is not there" in done.stdout
+    assert "lgpio is not there; on a Raspberry Pi run `sudo ./install.sh`" in done.stdout
     assert done.stderr == ""

@@ -155,8 +155,10 @@ def check_running(facts: Running, is_installed: bool) -> Check:
     what = f"it runs; {', '.join(states) or 'stages start when they are needed'}"
     for stage in stages:
         if stage.detail:  # a sentence of its own: what failed, why, what to do
-            why = one_line(stage.detail)
-            return Check("daemon", "fault", f"{what}. {why}", _mend_of(why, restart), what)
+            why, mend = _remedy(one_line(stage.detail), restart)
+            if stage.fault == "microphone":
+                mend += " (it is heard again as soon as it is there)"
+            return Check("daemon", "fault", f"{what}. {why}", mend, what)
     if any(stage.hinders for stage in stages):
         return plain("daemon", "warning", what, "wait some minutes; `assistant status` shows how it goes on")
     if facts.status.muted:
@@ -172,10 +174,15 @@ def _state(stage: StageStatus) -> str:
     return stage.state
 
 
-def _mend_of(sentence: str, otherwise: str) -> str:
-    """The command that `sentence` names, between backticks."""
+def _remedy(sentence: str, otherwise: str) -> tuple[str, str]:
+    """What is wrong by a stage's `sentence`, and what to do by it: behind its semicolon, or the command
+    between its backticks.
+    """
+    why, _, remedy = sentence.partition("; ")
+    if remedy:
+        return why, remedy.rstrip(".")
     found = re.search(r"`([^`]+)`", sentence)
-    return found[1] if found else otherwise
+    return sentence.rstrip("."), found[1] if found else otherwise
 
 
 def check_isolation(units: dict[str, Unit], processes: Iterable[Process], is_installed: bool) -> Check:

@@ -28,7 +28,7 @@ LOST_MS = 100.0
 LATE_MS = 300.0
 """How long half duplex stays deaf after an answer, and what echo cancelling is measured with at most."""
 LOUD_ECHO_DB = 10.0
-"""Interruptions by voice are measured with echoes that are at least so much softer than what is played."""
+"""Interruptions are measured with echoes that are at least so much softer than what is played."""
 UNDERSTOOD_SHARE = 0.8
 """Of the words: one of six may be wrong."""
 
@@ -111,12 +111,12 @@ def verdict(facts: Facts) -> Check:
     if facts.lost_ms > LOST_MS:
         mend = "plug the microphone into another port, without a hub, and see what else keeps the board busy"
         return found("warning", f"Sound is lost ({facts.lost_ms:.0f} ms)", mend)
-    if echo.loss_db < LOUD_ECHO_DB and facts.barge_in == "voice":
+    if echo.loss_db < LOUD_ECHO_DB and facts.barge_in != "off":
         mend = (
-            'turn the speaker down, move the microphone away from it, or set [audio] barge_in = "word" in '
+            'turn the speaker down, move the microphone away from it, or set [audio] barge_in = "off" in '
             "config.toml"
         )
-        return found("warning", "The echo is too loud for interrupting by voice", mend)
+        return found("warning", f"The echo is too loud for interrupting by {facts.barge_in}", mend)
     if echo.delay_ms > LATE_MS:
         mend = "use a speaker with a cable instead of Bluetooth, or one of the same sound card"
         return found(

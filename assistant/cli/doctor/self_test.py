@@ -40,14 +40,13 @@ def run(words: argparse.Namespace) -> int:
     """Play, listen, print; raises `AssistantError`."""
     config = load(words.config)
     _refuse_beside_another(config)
-    _note("Plays a chirp and a sentence, and listens. The voice is being loaded …")
     audio = config.audio
     with (
         contextlib.closing(open_microphone(audio.microphone, channel=audio.channel)) as microphone,
-        contextlib.closing(open_speaker(config.audio.speaker, SPEAKER_HZ)) as speaker,
-        Assistant.open(words.config, workers=["tts"], debug=words.debug) as assistant,
+        contextlib.closing(open_speaker(audio.speaker, SPEAKER_HZ)) as speaker,
+        _assistant(words) as assistant,
     ):
-        used = {kind: devices.find(kind, getattr(config.audio, kind)).name for kind in devices.KINDS}
+        used = {kind: devices.find(kind, getattr(audio, kind)).name for kind in devices.KINDS}
         sentence, rate_hz, skipped = _spoken(assistant, config.stt.language)
         seconds = math.ceil(self_test.duration_s(len(sentence) / rate_hz))
         _note(f"Keep quiet for {seconds} seconds.")
@@ -65,6 +64,12 @@ def run(words: argparse.Namespace) -> int:
             print(f"{name:{NAME_WIDTH}} {one_line(what)}")
         print(f"\n{hearing.sentence_of(found)}")
     return 1 if found.state == "fault" else 0
+
+
+def _assistant(words: argparse.Namespace) -> Assistant:
+    """One that can speak; said only now, when both devices are there."""
+    _note("Plays a chirp and a sentence, and listens. The voice is being loaded …")
+    return Assistant.open(words.config, workers=["tts"], debug=words.debug)
 
 
 def _note(text: str) -> None:

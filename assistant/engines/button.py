@@ -78,8 +78,8 @@ def _find_lgpio() -> None:
             import gpiozero.pins.lgpio  # noqa: F401 - it imports lgpio
     except ModuleNotFoundError:
         raise ButtonError(
-            "The button cannot be used, as the package lgpio is not there; on a Raspberry Pi run "
-            "`sudo ./install.sh` (for an appliance) or `./install.sh try`, elsewhere set wake.button_gpio to -1."
+            "The button cannot be used, as the package lgpio is not there; on a Raspberry Pi run `sudo "
+            "./install.sh` (for an appliance) or `./install.sh try`, elsewhere set wake.button_gpio to -1."
         ) from None
 
 

@@ -43,8 +43,8 @@ def but(**changes: object) -> Facts:
         (but(noise_dbfs=-30.0), "warning", "too much noise", "move the microphone"),
         (but(dc_share=-0.05), "warning", "constant voltage", "another"),
         (but(lost_ms=140.0), "warning", "lost (140 ms)", "another port"),
-        (but(loss_db=5.0, barge_in="voice"), "warning", "too loud for interrupting by voice", 'barge_in = "off"'),
-        (but(loss_db=0.0, barge_in="word"), "warning", "too loud for interrupting by word", "turn the speaker"),
+        (but(loss_db=5.0, barge_in="voice"), "warning", "loud for interrupting by voice", 'barge_in = "off"'),
+        (but(loss_db=0.0, barge_in="word"), "warning", "loud for interrupting by word", "turn the"),
         (but(loss_db=0.0), "ok", "", ""),
         (but(loss_db=11.0, barge_in="word"), "ok", "", ""),
         (

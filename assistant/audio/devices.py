@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import ctypes
 import difflib
+import errno
 import itertools
 import os
 import re
@@ -48,8 +49,11 @@ SERVER_CHANNELS = 8
 """How many a sound server is asked for where one of them is wanted.  It fills them by the names that they
 have in ALSA's order, of which those of a device with fewer are the first; asked for fewer than the device
 has, it would mix them."""
+SERVER_SILENT = f"because the sound server does not answer; start it (`{sound_server.START}`)"
 BUSY_CODES = {-9985, -16}
 """PortAudio's "device unavailable"; EBUSY, as ALSA reports it through PortAudio."""
+NONE_CODE = -errno.EIO
+"""What ALSA reports of a sound server that has nothing to play to, or to record from."""
 FORM_CODES = {-9997, -9998, -22}
 """PortAudio's "invalid sample rate" and "invalid number of channels"; EINVAL, where it is both together."""
 
@@ -107,8 +111,7 @@ def find(kind: Kind, name: str) -> Device:
         is_meant = is_servers(name) or (name.casefold() == AUTO and not devices)
         if is_meant and sound_server.is_silent(os.environ, name.casefold()):
             raise AudioError(
-                f"There is no {kind}, because the sound server does not answer; start it "
-                f"(`{sound_server.START}`), or name a sound card in config.toml."
+                f"There is no {kind}, {SERVER_SILENT}, or name a sound card in config.toml."
             ) from None
         raise
 
@@ -188,7 +191,8 @@ def choose(devices: list[Device], kind: Kind, name: str) -> Device:
                 return device
         names = [device.name for device in devices]
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(names)}."
+        all_names = ", ".join(f'"{known}"' for known in names)
+        hint = f'did you mean "{near[0]}"?' if near else f"choose one of {all_names}."
         raise AudioError(f'There is no {kind} called "{name}"; {hint}')
     server = any(device.name in SOUND_SERVERS for device in devices)
     order = [device for device in devices if device.default], [device for device in devices if device.usb]
@@ -339,6 +343,8 @@ def _failed(device: Device, error: Exception) -> AudioError:
         number = device.card.number if device.card else None
         program = user(number, _direction(device.kind)) if number is not None else None
         return _busy(device.kind, device.name, program)
+    if is_servers(device.name) and NONE_CODE in _codes(error):
+        return AudioError(f"The sound server has no {device.kind}; plug one in.")
     reason = error.args[2][2] if len(error.args) > 2 else error.args[0]
     return AudioError(
         f'The {device.kind} "{device.name}" cannot be opened: {reason}; choose another in config.toml.'

@@ -13,18 +13,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(words: argparse.Namespace) -> int:
     import json
+    import os
 
-    from assistant.audio.devices import list_devices
+    from assistant.audio.devices import AUTO, KINDS, SERVER_SILENT, list_devices
+    from assistant.audio.sound_server import is_silent
     from assistant.text.clean import printable
 
     devices = list_devices()
+    is_lacking = any(all(device.kind != kind for device in devices) for kind in KINDS)
+    is_lost = is_lacking and is_silent(os.environ, AUTO)
+    none = f"none, {SERVER_SILENT}" if is_lost else "none; plug one in"
     if words.json:
         fields = ("kind", "name", "other_names", "description", "default_rate_hz", "channels")
         print(json.dumps([{field: getattr(device, field) for field in fields} for device in devices]))
-        return 0
-    for kind in ("microphone", "speaker"):
+        return int(is_lost)
+    for kind in KINDS:
         found = [device for device in devices if device.kind == kind]
-        print(f"{kind}s:" if found else f"{kind}s: none; plug one in, then look again.")
+        print(f"{kind}s:" if found else f"{kind}s: {none}, then look again.")
         for device in found:
             form = (
                 f"{device.default_rate_hz} Hz, {device.channels} channel{'s' if device.channels > 1 else ''}"
@@ -34,4 +39,4 @@ def run(words: argparse.Namespace) -> int:
                 print("      also " + ", ".join(f'"{printable(name)}"' for name in device.other_names))
     if devices:
         print('\nPut a name into config.toml: [audio] microphone = "…"')
-    return 0
+    return int(is_lost)

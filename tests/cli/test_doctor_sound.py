@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from assistant.audio.devices import Device, Kind
-from assistant.cli.doctor.monitors import on_monitor
+from assistant.cli.doctor.monitors import none_of, on_monitor
 from assistant.cli.doctor.processes import Process
 from assistant.cli.doctor.sound import (
     Node,
@@ -33,6 +33,8 @@ NO_PORTAUDIO = (
 )
 
 
+NO_MICROPHONE: frozenset[Kind] = frozenset(("microphone",))
+NO_SPEAKER: frozenset[Kind] = frozenset(("speaker",))
 SILENT = frozenset(("auto", "default", "pulse"))
 
 
@@ -43,9 +45,10 @@ def sound(
     failure: str = "",
     silent: frozenset[str] = frozenset(),
     is_server_missing: bool = False,
+    lacking: frozenset[Kind] = frozenset(),
 ) -> Sound:
     holders = [("pcmC1D0c", process) for process in held]
-    return Sound(list(devices), failure, list(nodes), holders, silent, is_server_missing)
+    return Sound(list(devices), failure, list(nodes), holders, silent, is_server_missing, lacking=lacking)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +93,16 @@ def sound(
                 ((USB,), (NODE,), "Alices Headset", "fault", "no microphone called", "did you mean"),
                 ((DEFAULT,), (NODE,), "default", "ok", "default", ""),
                 ((), (), "Alices Headset", "fault", "none is connected", "plug in"),
-                ((USB,), (NODE,), "PipeWire", "fault", "no microphone called", "there are"),
+                ((USB,), (NODE,), "PipeWire", "fault", "no microphone called", "choose one"),
+            ]
+        ),
+        # A sound server that lives, and has none.
+        *(
+            (sound(USB, DEFAULT, lacking=lacking), "microphone", wanted, state, said, mend)
+            for lacking, wanted, state, said, mend in [
+                (NO_MICROPHONE, "default", "fault", "the sound server has no microphone", "plug in a USB"),
+                (NO_MICROPHONE, "auto", "ok", "Headset", ""),
+                (NO_SPEAKER, "default", "ok", '"default"', ""),
             ]
         ),
         (
@@ -123,6 +135,7 @@ def test_a_device_that_is_listed_may_be_gone() -> None:
     assert "default" not in check.public
 
 
+DUMMY = '[{"index": 1, "monitor_source": "auto_null"}]'
 SOURCES = """[{"index": 4, "name": "usb", "monitor_source": ""}, {"index": 5, "monitor_source": "hdmi"},
 {"index": 6, "monitor_source": null}]"""
 
@@ -139,6 +152,20 @@ def test_who_records_what_the_board_plays(source: int, pid: str, is_ours: bool) 
 @pytest.mark.parametrize(("sources", "streams"), [("", ""), ("[]", "no"), ("{}", "[]"), ("[{}]", "[]")])
 def test_another_pactl_than_those_known_says_nothing(sources: str, streams: str) -> None:
     assert not on_monitor(sources, streams, {124})
+
+
+@pytest.mark.parametrize(
+    ("sources", "sinks", "lacking"),
+    [
+        ("[]", "[]", {"microphone", "speaker"}),
+        (SOURCES, '[{"name": "hdmi", "monitor_source": "hdmi.monitor"}]', set()),
+        (DUMMY, '[{"name": "auto_null"}]', {"microphone", "speaker"}),
+        ("", "[]", set()),
+        ("[]", "no", set()),
+    ],
+)
+def test_what_a_sound_server_has_none_of(sources: str, sinks: str, lacking: set[str]) -> None:
+    assert none_of(sources, sinks) == lacking
 
 
 def test_an_assistant_that_hears_itself_has_nothing_to_unmute() -> None:

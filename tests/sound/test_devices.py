@@ -246,7 +246,7 @@ def test_a_name_is_found_and_a_wrong_one_explained() -> None:
     assert choose(devices, "microphone", "mic: audio").index == 1
     with pytest.raises(AudioError, match='no microphone called "Mic: Adio"; did you mean "Mic: Audio"'):
         choose(devices, "microphone", "Mic: Adio")
-    with pytest.raises(AudioError, match=r"there are Mic: Audio, Codec: -\.$"):
+    with pytest.raises(AudioError, match=r'; choose one of "Mic: Audio", "Codec: -"\.$'):
         choose(devices, "microphone", "zzz")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from pulse_server import NEEDS_PULSE, Server
 
 from assistant.audio.sound_server import SOCKETS, is_missing, is_silent
+from assistant.cli.doctor.monitors import lacking
 from assistant.cli.doctor.processes import Process
 from assistant.cli.doctor.sound import gather_sound
 
@@ -128,6 +131,61 @@ def test_a_server_that_is_down_is_why_there_is_no_device(tmp_path: Path) -> None
     for line, kind in zip(servers, ("microphone", "speaker"), strict=True):
         assert line.startswith(f"There is no {kind}, because the sound server does not answer; start it (`")
     assert "server" not in card
+
+
+OPEN = """
+from assistant.audio.microphone import open_microphone
+from assistant.audio.speaker import open_speaker
+from assistant.errors import AudioError
+for open_device in (open_microphone, lambda name: open_speaker(name, 48_000)):
+    try:
+        open_device("auto")
+    except AudioError as error:
+        print(error)
+"""
+
+
+@NEEDS_PULSE[0]
+@NEEDS_PULSE[1]
+@NEEDS_PULSE[2]
+def test_a_server_that_has_no_device_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ALSA lists what leads to it all the same, and nobody chose that by its name."""
+    server = Server(tmp_path, with_devices=False)
+    monkeypatch.setenv("PULSE_SERVER", server.env["PULSE_SERVER"])
+    try:
+        with server.python(OPEN) as process:
+            out, err = process.communicate(timeout=60)
+        assert lacking() == {"microphone", "speaker"}
+        server.load("module-null-sink", "sink_name=hdmi")
+        assert lacking() == {"microphone"}
+        server.load("module-remap-source", "source_name=usb", "master=hdmi.monitor")
+        assert not lacking()
+    finally:
+        server.process.kill()
+        server.process.wait()
+    assert err == ""
+    assert out.splitlines() == [
+        "The sound server has no microphone; plug one in.",
+        "The sound server has no speaker; plug one in.",
+    ]
+    assert not lacking(), "nobody answers"
+
+
+@NEEDS_PULSE[0]
+@NEEDS_PULSE[1]
+@NEEDS_PULSE[2]
+@pytest.mark.parametrize("option", [(), ("--json",)])
+def test_devices_are_not_there_because_the_server_is_down(tmp_path: Path, option: tuple[str, ...]) -> None:
+    server = Server(tmp_path)
+    command = [sys.executable, "-m", "assistant", "devices", *option]
+    whole = subprocess.run(command, env=server.env, capture_output=True, text=True, timeout=60)
+    assert whole.returncode == 0
+    server.process.kill()
+    server.process.wait()
+    done = subprocess.run(command, env=server.env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    if not option:
+        assert "microphones: none, because the sound server does not answer; start it (`" in done.stdout
 
 
 HEAR = """

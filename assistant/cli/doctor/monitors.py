@@ -1,15 +1,23 @@
-"""Whether a sound server has the assistant hear what the board plays: where it has no microphone to give, it
-may give a sink's monitor.
+"""What a sound server has: whether there is a microphone and a speaker, and whether it has the assistant hear
+what the board plays: where it has no microphone to give, it may give a sink's monitor.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from assistant.cli.doctor.check import asked
 
+if TYPE_CHECKING:
+    from assistant.audio.devices import Kind
+
 PACTL = ("env", "LC_ALL=C", "pactl", "--format=json", "list")
 """In other languages its numbers have commas, and are no JSON."""
+
+NO_SINK = "auto_null"
+"""What PulseAudio and PipeWire have programs play to where there is no speaker."""
 
 HEARS_ITSELF = (
     "the sound server has the assistant hear what this board plays, and no microphone",
@@ -27,11 +35,38 @@ class Source(msgspec.Struct, frozen=True):
     monitor_source: str | None = None
 
 
+class Named(msgspec.Struct, frozen=True):
+    """A sink."""
+
+    name: str
+
+
 class Recording(msgspec.Struct, frozen=True):
     """A stream that records from `source`."""
 
     source: int
     properties: dict[str, str]
+
+
+def lacking() -> frozenset[Kind]:
+    """Which the sound server has none of; empty where none can be asked."""
+    sources, sinks = (asked([*PACTL, what]) for what in ("sources", "sinks"))
+    return none_of(sources or "", sinks or "")
+
+
+def none_of(sources: str, sinks: str) -> frozenset[Kind]:
+    """The same, by what pactl lists."""
+    try:
+        has_microphone = any(not source.monitor_source for source in _sources(sources))
+        has_speaker = any(sink.name != NO_SINK for sink in msgspec.json.decode(sinks, type=list[Named]))
+    except msgspec.DecodeError:
+        return frozenset()
+    has: dict[Kind, bool] = {"microphone": has_microphone, "speaker": has_speaker}
+    return frozenset(kind for kind in has if not has[kind])
+
+
+def _sources(listed: str) -> list[Source]:
+    return msgspec.json.decode(listed, type=list[Source])
 
 
 def hears_itself(vads: set[int]) -> bool:
@@ -43,11 +78,7 @@ def hears_itself(vads: set[int]) -> bool:
 def on_monitor(sources: str, streams: str, pids: set[int]) -> bool:
     """The same, by what pactl lists."""
     try:
-        monitors = {
-            source.index
-            for source in msgspec.json.decode(sources, type=list[Source])
-            if source.monitor_source
-        }
+        monitors = {source.index for source in _sources(sources) if source.monitor_source}
         recordings = msgspec.json.decode(streams, type=list[Recording])
     except msgspec.DecodeError:  # another pactl than those known
         return False

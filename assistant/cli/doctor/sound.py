@@ -24,7 +24,7 @@ from assistant.audio.formats import RATE_HZ
 from assistant.audio.level import TROUBLES
 from assistant.audio.sound_server import START, is_missing, is_silent
 from assistant.cli.doctor.check import Check, plain
-from assistant.cli.doctor.monitors import HEARS_ITSELF, hears_itself
+from assistant.cli.doctor.monitors import HEARS_ITSELF, hears_itself, lacking
 from assistant.cli.doctor.processes import Process, holders
 from assistant.errors import AudioError, one_line
 from assistant.messages import MicrophoneLevel
@@ -45,7 +45,7 @@ class Sound(msgspec.Struct, frozen=True):
     """`devices` as PortAudio lists them; `failure` says why it cannot.  `held` are the device files that a
     process has open, with it.  `silent` are the names of devices that are not there because their sound
     server does not answer; `is_server_missing`: one is installed, and none runs.  `hears_itself`: the server
-    has the assistant hear what this board plays.
+    has the assistant hear what this board plays.  `lacking` are the kinds of device that it has none of.
     """
 
     devices: list[Device]
@@ -55,6 +55,7 @@ class Sound(msgspec.Struct, frozen=True):
     silent: frozenset[str] = frozenset()
     is_server_missing: bool = False
     hears_itself: bool = False
+    lacking: frozenset[Kind] = frozenset()
 
 
 def gather_sound(root: Path, processes: Sequence[Process]) -> Sound:
@@ -74,7 +75,8 @@ def gather_sound(root: Path, processes: Sequence[Process]) -> Sound:
     vads = {process.pid for process in processes if process.stage == "vad"}
     silent = frozenset(name for name in (AUTO, DEFAULT, *SOUND_SERVERS) if is_silent(os.environ, name))
     hears_us = bool(vads) and hears_itself(vads)
-    return Sound(devices, failure, nodes, held, silent, is_missing(os.environ), hears_us)
+    lacks = lacking() if any(is_servers(device.name) for device in devices) else frozenset[Kind]()
+    return Sound(devices, failure, nodes, held, silent, is_missing(os.environ), hears_us, lacks)
 
 
 def _group(number: int) -> str:
@@ -109,7 +111,11 @@ def check_sound(
         return plain(kind, "fault", "the sound server does not answer", mend)
     if devices:
         try:
-            found = _check_device(choose(devices, kind, wanted), wanted)
+            device = choose(devices, kind, wanted)
+            if is_servers(device.name) and kind in facts.lacking:
+                mend = f"plug in a USB {kind}, then look again"
+                return plain(kind, "fault", f"the sound server has no {kind}", mend)
+            found = _check_device(device, wanted)
             if not failure:
                 return found
             if not held:
@@ -118,9 +124,7 @@ def check_sound(
         except AudioError as error:
             if not held:
                 what, hint = str(error).split("; ", 1)
-                mend = (
-                    f"plug it in, or write another into config.toml: [audio] {kind} = … ({hint.rstrip('.')})"
-                )
+                mend = f"plug it in, or change config.toml, [audio] {kind} = …: {hint.rstrip('.')}"
                 return Check(kind, "fault", what, mend, f"the {kind} of config.toml is not there")
     if held:
         what = f"{one_line(held[0].name)} (process {held[0].pid}) has it open"

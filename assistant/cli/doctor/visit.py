@@ -48,12 +48,12 @@ class Visit:
 
         status = self._running.status
         level = status.microphone if status else None
-        deaf = next(
-            (stage.detail for stage in (status.stages if status else ()) if stage.fault == "microphone"), ""
-        )
+        stages = status.stages if status else ()
+        deaf = next((stage.detail for stage in stages if stage.fault == "microphone"), "")
+        dumb = next((stage.detail for stage in stages if stage.lacks_speaker), "")
         sounds = sound.gather_sound(root, processes)
         yield sound.check_sound(sounds, "microphone", config.audio.microphone, level, deaf)
-        yield sound.check_sound(sounds, "speaker", config.audio.speaker)
+        yield sound.check_sound(sounds, "speaker", config.audio.speaker, failure=dumb)
         yield sound.check_rights(sound.Rights(sounds.nodes, self._usable, installed))
 
         yield setup.check_configuration(self._settings)

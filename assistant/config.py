@@ -221,11 +221,6 @@ def parse(document: dict[str, Any], path: Path, base: Config = Config()) -> Conf
             f"{path}: llm.max_tokens ({config.llm.max_tokens}) leaves less than half for the conversation of "
             f"llm.context_tokens ({config.llm.context_tokens}); make it smaller."
         )
-    if config.vad.tentative_pause_ms > config.vad.hangover_ms:
-        raise ConfigError(
-            f"{path}: vad.tentative_pause_ms ({config.vad.tentative_pause_ms}) is longer than "
-            f"vad.hangover_ms ({config.vad.hangover_ms}); make it smaller."
-        )
     for kind in ("microphone", "speaker"):
         if not getattr(config.audio, kind).strip():
             raise ConfigError(

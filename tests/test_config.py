@@ -364,10 +364,6 @@ def test_each_key_has_the_value_of_the_last_file_that_has_it(
             "[llm]\nmax_tokens = 2048\n",
             "llm.max_tokens (2048) leaves less than half for the conversation of llm.context_tokens (2048)",
         ),
-        (
-            "[vad]\ntentative_pause_ms = 900\n",
-            "vad.tentative_pause_ms (900) is longer than vad.hangover_ms (700); make it smaller.",
-        ),
         ("[audio]\nmicrophone = ''\n", 'audio.microphone is empty; write "auto", or a name'),
         ("[audio]\nspeaker = ' '\n", 'audio.speaker is empty; write "auto", or a name'),
         ("[audio]\nbarge_in = false\n", "audio.barge_in = false is impossible: it must be one of"),

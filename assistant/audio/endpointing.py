@@ -28,7 +28,8 @@ QUIET_WINDOW = 8
 FADING_FRAMES = 11
 """In noise a last syllable ends earlier to the detector than to the ear: a pause is announced up to 220 ms
 later while something of a voice may be left, so that its utterance has it.  Silence counts all the same, so
-that a finished sentence still ends as soon; but of one that is waited for, from where nothing is left."""
+that a finished sentence still ends as soon; but of one that is waited for, from where nothing is left, and
+its end waits as long for what begins just then."""
 
 REACH_FRAMES, REACH_GAP = 40, 8
 """Where noise covers how a sentence begins, its utterance reaches back another 800 ms, as far as a voice may
@@ -38,13 +39,17 @@ PARTED_FRAMES = 60
 """What was voiced within 1.2 s before speech begins belongs to it, though it was too short to be speech: a
 first word ("And ...") and the pause behind it."""
 
-WEAK_FRAMES, UNHEARD_FRAMES = 4, 25
-"""While a sentence is waited for, 80 ms of what may be a voice may be its last word, too weak to be speech:
-it is read with the rest once it is over, in steady noise after half a second."""
+WEAK_FRAMES, UNHEARD_FRAMES, MOST_WEAK_PAUSES = 4, 25, 2
+"""While a sentence is waited for, 80 ms of what may be a voice may be its next word, too weak to be speech:
+it is read with the rest once it is over, and the silence counts anew; in steady noise, half a second of that
+is read.  Twice at most: noise goes on and on."""
 
 
 class Started(msgspec.Struct, frozen=True):
-    """Speech began; `sample` is the first one of the first voiced frame."""
+    """Speech began; `sample` is the first one of its first voiced frame.
+
+    What was voiced before, too short to be speech, may be in the utterance all the same.
+    """
 
     sample: int
 
@@ -52,7 +57,7 @@ class Started(msgspec.Struct, frozen=True):
 class Paused(msgspec.Struct, frozen=True):
     """A tentative pause, or the end: the whole utterance so far, from its pre-roll to now.
 
-    `pcm` begins at `start_sample`, `voiced_ms` of it are voiced, its last speech ends at `speech_end_sample`.
+    `pcm` begins at `start_sample`, `voiced_ms` of its speech are voiced, which ends at `speech_end_sample`.
     """
 
     pcm: bytes
@@ -63,7 +68,7 @@ class Paused(msgspec.Struct, frozen=True):
 
 
 class Glimpse(msgspec.Struct, frozen=True):
-    """The person goes on speaking: the utterance so far, of which `voiced_ms` are voiced."""
+    """The person goes on speaking: the utterance so far; `voiced_ms` of its speech are voiced."""
 
     pcm: bytes
     voiced_ms: int
@@ -120,6 +125,7 @@ class Endpointer:
         self._open = False
         self._speech_end = self._fading = 0
         self._paused_at: int | None = None
+        self._weak_pauses = 0  # pauses that were announced for what may be a weak word, in a row
         self._revision = 0
 
     @property
@@ -187,7 +193,7 @@ class Endpointer:
         self._open = True
         self._speech_end, self._fading = len(self._frames), 0
         self._paused_at = None
-        self._revision = 0
+        self._revision = self._weak_pauses = 0
         self._ends_after = self._hangover
         self._looked_at = len(self._frames)
         return started
@@ -218,13 +224,15 @@ class Endpointer:
                 self._revision += 1
                 self._ends_after = self._hangover
                 events.append(Resumed(self._revision))
-            self._speech_end, self._fading = len(self._frames), 0
+            self._speech_end, self._fading, self._weak_pauses = len(self._frames), 0, 0
             if 0 < self._look_every <= len(self._frames) - self._looked_at and self._is_speech():
                 events.append(self._look())
-        elif self._said_more():
+        elif (more := self._said_more()) is not None:
             self._revision += 1
+            self._weak_pauses += 1
+            self._speech_end = more
             events += [Resumed(self._revision), self._pause()]
-        elif voiced or self._says_more():
+        elif voiced or (silence < ends_after + FADING_FRAMES and self._says_more()):
             pass  # a click, or the first of a word: no pause begins here, but none ends either
         elif silence >= ends_after:
             return self._close()
@@ -239,22 +247,22 @@ class Endpointer:
         """Whether a pause was announced, and the sentence before it is not over."""
         return self._paused_at is not None and self._ends_after > self._hangover
 
-    def _said_more(self) -> bool:
-        """Whether something weak was heard since the pause was announced that the sentence may need."""
-        if not self._is_waited_for:
-            return False
-        since = self._weak(self._paused_at)
-        is_over = not any(since[-self._tentative :]) or sum(since) >= UNHEARD_FRAMES
-        return is_over and sum(since) >= WEAK_FRAMES
+    def _said_more(self) -> int | None:
+        """Behind which frame the silence counts, if something weak was said since the pause was announced."""
+        if not self._is_waited_for or self._weak_pauses == MOST_WEAK_PAUSES:
+            return None
+        assert self._paused_at is not None
+        since = self._weak_frames(self._paused_at)
+        if sum(since) >= WEAK_FRAMES and not any(since[-self._tentative :]):
+            return len(self._frames) - since[::-1].index(True)
+        return self._speech_end if sum(since) >= UNHEARD_FRAMES else None
 
     def _says_more(self) -> bool:
         """Whether something weak began just now."""
-        if not self._is_waited_for:
-            return False
-        recent = self._weak(-FADING_FRAMES)
-        return any(recent[-self._tentative :]) and not all(recent)
+        recent = self._weak_frames(-FADING_FRAMES)
+        return self._is_waited_for and any(recent[-self._tentative :]) and not all(recent)
 
-    def _weak(self, start: int | None) -> list[bool]:
+    def _weak_frames(self, start: int) -> list[bool]:
         """Of the kept frames from `start` on, which may be a voice."""
         return list(map(or_, self._voiced[start:], self._faint[start:]))
 
@@ -314,10 +322,11 @@ class Endpointer:
     def _forget_noise(self) -> None:
         """That was no speech, but may have been a first word; not if it was long.
 
-        Forgotten as a whole, since an `Endpointer` fed from its middle on would judge it otherwise.
+        Then no more is kept than the silence behind it, since an `Endpointer` fed from its middle on would
+        judge it otherwise.
         """
         if len(self._frames) > self._beginning:
-            self._forget(len(self._frames))
+            self._forget(max(self._speech_end, len(self._frames) - self._beginning))
 
     def _forget_all_but_a_beginning(self) -> None:
         """Of an utterance to come."""

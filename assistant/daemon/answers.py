@@ -123,7 +123,7 @@ class Answers:
             return text
         # who is asked "Did you say …?" may well say just that
         is_reply = not turn.is_over_answer and self._confirming.is_confirmed(text, turn.began_s)
-        if is_reply and self._meanwhile.is_over_for(text, turn.began_s):
+        if is_reply and self._meanwhile.is_over_for(text, turn.heard_from_s):
             return text
         meaning, question = self._meanwhile.meaning(text, language, turn.spoken_over, turn.is_over_answer)
         if answer is not None and meaning in (Meaning.STOP, Meaning.CALL):

@@ -32,7 +32,6 @@ class Meanwhile:
         self._phrase = config.wake.phrase if config.wake.mode in ("open", "phrase") else ""
         self._is_open = config.wake.mode == "open"
         self._speed = config.tts.speed
-        self._pre_roll_s = config.vad.pre_roll_ms / 1000
         self._said = ""
         self._said_until_s = float("-inf")
 
@@ -44,12 +43,10 @@ class Meanwhile:
         """What of that may still be heard."""
         return self._said if now_s - self._said_until_s <= ECHOES_FOR_S else ""
 
-    def is_over_for(self, text: str, began_s: float) -> bool:
-        """Whether speech that began at `began_s`, the sound before it included, came too late for an echo as
-        long as `text`.
-        """
+    def is_over_for(self, text: str, heard_from_s: float) -> bool:
+        """Whether sound that was heard from `heard_from_s` on came too late for an echo as long as `text`."""
         least_s = shortest_s(text) / self._speed
-        return began_s - self._pre_roll_s + least_s > self._said_until_s + ECHOES_FOR_S
+        return heard_from_s + least_s > self._said_until_s + ECHOES_FOR_S
 
     def meaning(self, text: str, language: str, spoken_over: str, in_the_air: bool) -> tuple[Meaning, str]:
         """What `text`, said or heard over `spoken_over` or its echo, is, and the question in it.

@@ -33,10 +33,11 @@ class Turn:
     vad worker that died may have taken a part along.  `ending` is how its transcript ends, and `step` what is
     done with what was said.  `is_meant` is one that is meant for the assistant, as far as is known yet,
     `was_meant` what was known of that when it began, `is_named` one that names it, `is_call` one that does
-    nothing else, and `is_behind_word` one that follows a wake word.  `spoken_over` is what the assistant was
-    saying when it began, or had just said, where that is listened through; `is_over_answer` whether it went
-    on.  Of the answer `offered` sentences were given to tts, `finished_sentences` were heard, and of the next
-    one `fraction`, 0 to 1.  Times are seconds of CLOCK_MONOTONIC.
+    nothing else, and `is_behind_word` one that follows a wake word.  `heard_from_s` is when its sound begins,
+    before it was known to be speech.  `spoken_over` is what the assistant was saying when it began, or had
+    just said, where that is listened through; `is_over_answer` whether it went on.  Of the answer `offered`
+    sentences were given to tts, `finished_sentences` were heard, and of the next one `fraction`, 0 to 1.
+    Times are seconds of CLOCK_MONOTONIC.
     """
 
     number: int
@@ -71,6 +72,7 @@ class Turn:
     is_behind_word: bool = False
     spoken_over: str = ""
     is_over_answer: bool = False
+    heard_from_s: float = 0.0
     sounding: bool = False
     failure: str = ""
     held: list[AnyMessage] = field(default_factory=list)

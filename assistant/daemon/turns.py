@@ -287,6 +287,7 @@ class Turns(Answers):
     def _utterance(self, turn: Turn, message: Utterance) -> None:
         if turn.ended or message.revision < turn.revision:
             return
+        turn.heard_from_s = message.at_s - len(message.pcm) / 2 / message.rate_hz
         if message.so_far:
             is_busy = any(other.is_in_reading for other in self._turns.values())
             if message.revision == turn.revision and not is_busy and "stt" not in self._away:

@@ -46,6 +46,8 @@ class Ear:
         voiced, faint = self._voice.hear(amplified, self.gain_db)
         if self.own_voice is not None:
             voiced = self.own_voice.is_person(frame, voiced, speaking, is_open)
+            if self.own_voice.is_alone:
+                faint = voiced  # what is left of the echo is no voice that sinks into the noise
         if self._gain:
             self._gain.learn(voiced, self._voice.noise_dbfs)
         return amplified, Decision(voiced, faint)

@@ -20,6 +20,8 @@ class OwnVoice:
         self._played_dbfs = SILENT_DBFS
         self.person_begins = False
         """Whether with the last frame it became sure that a person speaks while the assistant does."""
+        self.is_alone = False
+        """Whether the last frame may hold the assistant's voice, and nobody was found to speak."""
 
     def played(self, pcm: bytes, at_s: float) -> None:
         """The speaker plays `pcm` (16 kHz, mono) from `at_s` on; an empty one ends what was to come then."""
@@ -41,8 +43,9 @@ class OwnVoice:
         knows_echo = had_person or not self._reference.is_lacking
         is_person = self._guard.feed(voiced and knows_echo, _level_dbfs(frame), self._played_dbfs)
         if not speaking and not self._guard.echoes:
-            self._guard.has_person = self.person_begins = False
+            self._guard.has_person = self.person_begins = self.is_alone = False
             return voiced
+        self.is_alone = not self._guard.has_person
         self.person_begins = self._guard.has_person and not had_person
         if had_person and not is_open and not any(self._guard.last_frames):
             self._guard.person_fell_silent()  # which no end of a turn tells where nobody listens

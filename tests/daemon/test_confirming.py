@@ -111,21 +111,22 @@ def test_an_unsure_question_is_asked_back_and_a_yes_has_it_answered(room: Room) 
 
 @pytest.mark.parametrize("barge_in", ["off", "word", "voice"])
 @pytest.mark.parametrize(
-    ("text", "after_s", "is_asked"),
+    ("text", "after_s", "sound_s", "is_asked"),
     [
-        (POLAND, 0.01, True),
-        (POLAND, 5.0, True),
-        ("of Poland?", 0.01, False),  # the last word, which was still in the room
+        (POLAND, 0.01, 0.4, True),
+        (POLAND, 5.0, 0.4, True),
+        (POLAND, 0.01, 1.2, False),  # what it reached back to may be the whole echo
+        ("of Poland?", 0.01, 0.4, False),  # the last word, which was still in the room
     ],
 )
 def test_who_answers_with_the_same_words_is_no_echo(
-    barge_in: Literal["off", "word", "voice"], text: str, after_s: float, is_asked: bool
+    barge_in: Literal["off", "word", "voice"], text: str, after_s: float, sound_s: float, is_asked: bool
 ) -> None:
     room = Room(Config(stt=Stt(confirm=True), audio=Audio(barge_in=barge_in)))
     is_asked_back(room)
     room.now_s += after_s
     room.starts(2)
-    room.pauses(2)
+    room.pauses(2, sound_s=sound_s)
     room.is_understood(2, text=text)
     wanted = [Question(2, 0, text)]
     assert room.work(Question) == (wanted if is_asked or barge_in == "off" else [])
@@ -140,7 +141,7 @@ def test_of_a_short_question_an_echo_may_be_all_that_was_heard() -> None:
         room.is_heard(0)
         room.now_s += after_s
         room.starts(2)
-        room.pauses(2)
+        room.pauses(2, sound_s=0.4)
         room.is_understood(2, text="Turn on the lamp.")
         asked.append(room.work(Question))
     assert asked == [[], [Question(2, 0, "Turn on the lamp.")]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from assistant.config import Config
 from assistant.daemon.history import ROOM
 from assistant.daemon.turn import Action, Enqueue, Publish, Tell
@@ -55,8 +57,13 @@ class Room:
     def starts(self, turn: int = 1) -> None:
         self.fact("vad", SpeechStarted(turn, self.now_s))
 
-    def pauses(self, turn: int = 1, revision: int = 0) -> None:
-        self.fact("vad", utterance(turn, revision))
+    def pauses(self, turn: int = 1, revision: int = 0, sound_s: float = 0.0) -> None:
+        """With so much sound, pre-roll included, where that matters."""
+        said = utterance(turn, revision)
+        if sound_s:
+            pcm = bytes(2 * round(sound_s * said.rate_hz))
+            said = msgspec.structs.replace(said, pcm=pcm, at_s=self.now_s)
+        self.fact("vad", said)
 
     def resumes(self, turn: int = 1, revision: int = 1) -> None:
         self.fact("vad", SpeechResumed(turn, revision))

@@ -273,15 +273,16 @@ def test_who_is_waited_for_may_have_faded_first(hangover_ms: int, faint: str, en
 @pytest.mark.parametrize(
     ("hangover_ms", "faint", "pauses", "ends"),
     [
-        (1000, "100.", [44], 89),
-        (700, "60. 5v 35.", [44], 74),  # nobody is waited for
-        (1000, "60. 3v 37.", [44], 89),  # too short for a word
-        (1000, "60. 5v 35.", [44, 69], 89),  # a word, and the silence of a pause: it is read, too
-        (1000, "50. 5v 10. 5v 30.", [44, 59, 74], 89),
-        (1000, "45. 55v", [44, 69], 89),  # steady noise: after half a second
-        (1000, "83. 5v 40.", [44, 92], 93),  # it is heard out before the end
-        (1000, "86. 5v 40.", [44, 95], 96),
-        (1000, "86. 40v", [44], 96),  # but noise is not
+        (1000, "200.", [44], 89),
+        (700, "60. 5v 135.", [44], 74),  # nobody is waited for
+        (1000, "60. 3v 137.", [44], 89),  # too short for a word
+        (1000, "60. 5v 135.", [44, 69], 114),  # a word, and a pause: it is read, and silence counts from it
+        (1000, "50. 5v 10. 5v 130.", [44, 59, 74], 119),
+        (1000, "50. 5v 10. 5v 10. 5v 115.", [44, 59, 74], 119),  # that is noise
+        (1000, "45. 155v", [44, 69], 89),  # steady noise: after half a second
+        (1000, "83. 5v 112.", [44, 92], 137),
+        (1000, "86. 5v 109.", [44, 95], 140),  # it is heard out before the end
+        (1000, "86. 114v", [44], 96),  # but noise is not
     ],
 )
 def test_a_weak_last_word_behind_a_pause_is_read_too(
@@ -297,9 +298,41 @@ def test_a_weak_last_word_behind_a_pause_is_read_too(
     heard = [(number, event) for number, event in events if isinstance(event, Paused)]
     assert [number for number, _ in heard] == pauses
     assert [number for number, event in events if isinstance(event, Ended)] == [ends]
-    assert events[-1][1] == Ended(len(pauses) - 1, 40 * FRAME_SAMPLES)
+    assert isinstance(events[-1][1], Ended)
+    assert events[-1][1].revision == len(pauses) - 1
     assert [numbers(paused.pcm) for _, paused in heard] == [list(range(5, at + 1)) for at in pauses]
     assert [event.revision for _, event in events if isinstance(event, Resumed)] == [*range(1, len(pauses))]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 14), st.integers(0, 14)), min_size=60, max_size=60), st.booleans())
+def test_whatever_noise_there_is_a_sentence_is_not_waited_for_long(
+    noise: list[tuple[int, int]], is_told_late: bool
+) -> None:
+    faint = [perhaps for weak, none in noise for perhaps in [True] * weak + [False] * none]
+    endpointer = Endpointer(DEFAULT)
+    paused: Paused | None = None
+    for number in range(20 + 20 + 300):
+        events = endpointer.feed(frame(number), 20 <= number < 40, faint[number % len(faint)])
+        if is_told_late and paused is not None:
+            endpointer.expect(paused.revision, 1000)
+        paused = next((event for event in events if isinstance(event, Paused)), paused)
+        if not is_told_late and paused is not None:
+            endpointer.expect(paused.revision, 1000)
+        if any(isinstance(event, Ended) for event in events):
+            break
+    assert paused is not None
+    assert paused.revision <= 2
+    assert number <= 40 + 3 * (50 + 11 + 11 + 5)
+
+
+@pytest.mark.parametrize("silence", [36, 50, 90])
+def test_behind_a_long_noise_that_was_none_an_utterance_has_its_pre_roll(silence: int) -> None:
+    """A click and two knocks, none of them speech, and together longer than what is kept."""
+    voiced = flags(f"100. 1v 54. 3v 30. 3v {silence}. 20v 60.")
+    events = run(DEFAULT, voiced, faint=flags("101. 54v"))
+    assert "".join(type(event).__name__[0] for _, event in events) == "SDSPE"
+    assert utterances(events)[0][0] == 191 + silence - 15
 
 
 def test_an_expectation_is_for_one_utterance() -> None:

@@ -17,7 +17,7 @@ from vad_room import EPOCH_S, Listening, Recording
 
 from assistant.audio.earcons import duration_ms, earcon
 from assistant.audio.formats import FRAME_SAMPLES, RATE_HZ
-from assistant.config import Audio, Config
+from assistant.config import Audio, Config, Vad
 from assistant.engines.echo import EchoCanceller
 from assistant.messages import (
     EarconStarted,
@@ -32,6 +32,7 @@ from assistant.messages import (
     Utterance,
 )
 from assistant.stages import microphone as stage_microphone
+from assistant.stages.ear import Ear
 from assistant.stages.own_voice import OwnVoice
 from benchmarks.room import Room, at_normal_level, first_voiced
 
@@ -217,6 +218,27 @@ def test_a_plain_setup_loads_nothing_for_it() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_what_is_left_of_its_voice_is_no_voice_that_sinks_into_noise() -> None:
+    """An utterance would reach back to it, and so have the assistant's own words."""
+    ear = Ear(Audio(barge_in="voice"), Vad(second_opinion=False))
+    assert ear.own_voice is not None
+    story = np.concatenate([recording(f"q{name}.wav") for name in ("00", "04", "06", "12")])
+    story = story[: len(story) // FRAME_SAMPLES * FRAME_SAMPLES]
+    heard = np.concatenate([Room(-10, 100, seed=1).hear(story, np.zeros_like(story)), silence(1), story])
+    own = faint = 0
+    for n in range(len(heard) // FRAME_SAMPLES):
+        at, at_s = n * FRAME_SAMPLES, EPOCH_S + n * FRAME_SAMPLES / RATE_HZ
+        speaks = at < len(story)
+        if speaks:
+            ear.own_voice.played(story[at : at + FRAME_SAMPLES].tobytes(), at_s)
+        frame = heard[at : at + FRAME_SAMPLES].tobytes()
+        decision = ear.hear(frame, at + FRAME_SAMPLES, at_s, speaks, False)[1]
+        own += speaks and (decision.voiced or decision.faint)
+        faint += not speaks and decision.faint
+    assert own == 0
+    assert faint > 50, "it hears people"
 
 
 def test_a_person_of_whom_no_turn_came_is_not_taken_to_speak_on() -> None:

@@ -120,6 +120,8 @@ class Player:
         """Whether it was ever missing: from then on what is plugged in is looked for each time."""
         self._is_sought = False
         """Whether it is yet to be found."""
+        self._did_not_open = False
+        """Whether it failed at opening, the last time: that it is listed says nothing then."""
         self._was_open = False
         self._gave_up = False
         """Whether it was waited for in vain: once is enough until it opens."""
@@ -139,7 +141,10 @@ class Player:
         self._clips.put(clip)
 
     def find(self) -> None:
-        """See whether there is such a speaker, now and then until there is; it is not opened for that."""
+        """See whether there is such a speaker, now and then until there is.
+
+        It is opened for that only where it has been listed and did not open.
+        """
         self._is_sought = True
         self._clips.put(None)
 
@@ -174,6 +179,9 @@ class Player:
         return LOOK_S if self._air else self._idle_s
 
     def _seek(self) -> None:
+        if self._did_not_open:
+            self._try_to_open()
+            return
         find_speaker(self._name, self._failed)
         self._is_sought = False
         if self._failed:
@@ -242,11 +250,8 @@ class Player:
         began_s = time.monotonic()
         while self._speaker is None:
             try:
-                self._speaker = open_speaker(self._name, self._rate_hz, self._failed)
-            except DeviceStuck as error:
-                _end(str(error))
+                self._try_to_open()
             except AudioError as error:
-                self._failed = True
                 within_s = busy_within_s if isinstance(error, DeviceBusy) else back_within_s
                 if self._gave_up or time.monotonic() - began_s >= within_s:
                     self._gave_up = self._gave_up or within_s > 0
@@ -254,11 +259,20 @@ class Player:
                 self._pause.wait(LOOK_EVERY_S)
                 if clip.verdict() is Verdict.DROP:
                     return None
-            else:
-                self._was_open, self._gave_up, self._is_sought = True, False, False
-                self._tell("")
-                self._written = self._played = self._speaker.played()
         return self._speaker
+
+    def _try_to_open(self) -> None:
+        try:
+            self._speaker = open_speaker(self._name, self._rate_hz, self._failed)
+        except DeviceStuck as error:
+            _end(str(error))
+        except AudioError:
+            self._failed = self._did_not_open = True
+            raise
+        self._was_open = True
+        self._gave_up = self._is_sought = self._did_not_open = False
+        self._tell("")
+        self._written = self._played = self._speaker.played()
 
     def _look(self) -> None:
         """Say what has been heard; fall silent where it is no longer wanted."""
@@ -313,6 +327,7 @@ class Player:
         self._close(reason)
         if not self._was_open:  # one that was there is looked for with each sound, and often back before
             self._tell(reason)
+            self._is_sought = True  # else it would be said until the next sound
         unheard, self._air = self._air, deque()
         if unheard and unheard[0].clip.answer is not None and self._played > unheard[0].start:
             self._answer = unheard[0].clip.answer, time.monotonic()

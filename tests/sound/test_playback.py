@@ -22,7 +22,7 @@ from assistant.audio.card_speaker import CardSpeakerSide
 from assistant.audio.clip import Sound, Verdict
 from assistant.audio.playback import BLOCK_S, Player
 from assistant.audio.playback_clock import AHEAD_S
-from assistant.audio.speaker import Speaker
+from assistant.audio.speaker import Speaker, open_speaker
 from assistant.audio.volume import FULL_FADE_S, gain
 from assistant.errors import AudioError, DeviceBusy
 
@@ -513,3 +513,40 @@ def test_a_speaker_that_was_busy_at_the_start_is_found_without_a_sound(
     assert [told.get(timeout=5) for _ in range(4)] == ["The speaker is busy."] * 3 + [""]
     assert looked_again == [False, True, True, True]
     assert absent.looks == 0
+
+
+class Listed:
+    """A speaker that is always listed, and opens from the third time on, as `card`."""
+
+    def __init__(self, card: str) -> None:
+        self.opened = 0
+        self._card = card
+
+    def find(self, _name: str, _look_again: bool) -> None:
+        pass
+
+    def open(self, _name: str, rate_hz: int, _look_again: bool) -> Speaker:
+        self.opened += 1
+        if self.opened < 3:
+            raise AudioError("The sound server has no speaker.")
+        return open_speaker(self._card, rate_hz)
+
+
+@pytest.mark.parametrize("is_sought", [True, False])
+def test_a_speaker_that_is_listed_and_did_not_open_is_there_once_it_opens(
+    doorman: Doorman, monkeypatch: pytest.MonkeyPatch, is_sought: bool
+) -> None:
+    """Without another sound; and it is closed again."""
+    listed = Listed(doorman.name)
+    monkeypatch.setattr(playback, "find_speaker", listed.find)
+    monkeypatch.setattr(playback, "open_speaker", listed.open)
+    monkeypatch.setattr(playback, "SEEK_EVERY_S", 0.001)
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    player = Player("auto", RATE_HZ, idle_s=0.03, tell=told.put)
+    if is_sought:
+        player.find()
+    player.play(Heard(tone(0.1)))
+    assert [told.get(timeout=5) for _ in range(3)] == ["The sound server has no speaker."] * 2 + [""]
+    until(lambda: doorman.events == ["opened", "closed"])
+    assert told.empty()
+    assert listed.opened == 3

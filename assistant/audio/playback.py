@@ -29,8 +29,8 @@ LOOK_EVERY_S = 0.5
 """How long another program may still use the speaker, and how often that is tried."""
 
 SEEK_EVERY_S = 10.0
-"""How often a speaker that there has not been yet is looked for without any sound: only people who read why
-there is none wait for it."""
+"""How often a missing speaker is looked for without any sound: only people who read why there is none wait
+for it."""
 
 BACK_WITHIN_S = 5.0
 """How long a speaker that was there may be missing: it was unplugged, or its sound server begins anew."""
@@ -97,7 +97,7 @@ class _Airing:
 class Player:
     """A thread that owns the speaker; open from shortly before there is sound until some time after it.
 
-    `tap` is told what is played, `tell` why there has been no speaker yet, and "" when one is open.
+    `tap` is told what is played, `tell` why there is no speaker, and "" when there is one.
     """
 
     def __init__(
@@ -325,7 +325,7 @@ class Player:
         """What was in the air goes on where it was, if there is a speaker soon; else it is dropped."""
         self._failed = True
         self._close(reason)
-        if not self._was_open:  # one that was there is looked for with each sound, and often back before
+        if not self._was_open or self._gave_up:  # one that was there is often back at once
             self._tell(reason)
             self._is_sought = True  # else it would be said until the next sound
         unheard, self._air = self._air, deque()

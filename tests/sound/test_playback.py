@@ -407,13 +407,17 @@ def test_why_there_is_no_speaker_is_told_and_when_there_is_one(
     card = SoundCard(str(tmp_path / "silence.wav"), "", RATE_HZ, folder=tmp_path / "card")
     assert card.speaker_name == name
     card.start()
-    player.play(Heard(tone(0.1)))
-    assert told.get(timeout=5) == ""
-    card.close()
     clip = Heard(tone(0.1))
     player.play(clip)
+    assert told.get(timeout=5) == ""
     assert clip.over.wait(5)
-    assert told.empty(), "a speaker that was there may be back before anybody reads that"
+    card.close()
+    for waits in (False, True):  # a sound that does not wait says nothing: the speaker may be back at once
+        assert told.empty()
+        clip = Heard(tone(0.1), waits=waits)
+        player.play(clip)
+        assert clip.over.wait(5)
+    assert "card" in told.get(timeout=5)
 
 
 class Watched(Heard):
@@ -493,6 +497,25 @@ def test_a_speaker_is_waited_for_in_vain_once(absent: Absent, monkeypatch: pytes
         looks.append(absent.looks)
     assert looks[0] > 1
     assert [later - earlier for earlier, later in pairwise(looks)] == [1, 1]
+
+
+def test_a_speaker_that_was_waited_for_in_vain_is_there_again_without_a_sound(
+    doorman: Doorman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    player = Player(doorman.name, RATE_HZ, idle_s=0.03, tell=told.put)
+    player.play(Heard(tone(0.1)))
+    assert told.get(timeout=5) == ""
+    until(lambda: doorman.events == ["opened", "closed"])
+    for setting, seconds in (("BACK_WITHIN_S", 0.001), ("LOOK_EVERY_S", 0.01), ("SEEK_EVERY_S", 0.01)):
+        monkeypatch.setattr(playback, setting, seconds)
+    gone = Listed(doorman.name)
+    monkeypatch.setattr(playback, "open_speaker", gone.open)
+    player.play(Heard(tone(0.1)))
+    assert told.get(timeout=5) == "The sound server has no speaker."
+    while why := told.get(timeout=5):
+        assert why == "The sound server has no speaker."
+    until(lambda: doorman.events == ["opened", "closed"] * 2)
 
 
 def test_a_speaker_that_was_busy_at_the_start_is_found_without_a_sound(

@@ -35,14 +35,14 @@ class Source(msgspec.Struct, frozen=True):
     monitor_source: str | None = None
 
 
-class Named(msgspec.Struct, frozen=True):
-    """A sink."""
+class Sink(msgspec.Struct, frozen=True):
+    """What a sound server can play to."""
 
     name: str
 
 
-class Recording(msgspec.Struct, frozen=True):
-    """A stream that records from `source`."""
+class Stream(msgspec.Struct, frozen=True):
+    """Of a program that records from `source`."""
 
     source: int
     properties: dict[str, str]
@@ -58,7 +58,7 @@ def none_of(sources: str, sinks: str) -> frozenset[Kind]:
     """The same, by what pactl lists."""
     try:
         has_microphone = any(not source.monitor_source for source in _sources(sources))
-        has_speaker = any(sink.name != NO_SINK for sink in msgspec.json.decode(sinks, type=list[Named]))
+        has_speaker = any(sink.name != NO_SINK for sink in msgspec.json.decode(sinks, type=list[Sink]))
     except msgspec.DecodeError:
         return frozenset()
     has: dict[Kind, bool] = {"microphone": has_microphone, "speaker": has_speaker}
@@ -79,11 +79,11 @@ def on_monitor(sources: str, streams: str, pids: set[int]) -> bool:
     """The same, by what pactl lists."""
     try:
         monitors = {source.index for source in _sources(sources) if source.monitor_source}
-        recordings = msgspec.json.decode(streams, type=list[Recording])
+        recording = msgspec.json.decode(streams, type=list[Stream])
     except msgspec.DecodeError:  # another pactl than those known
         return False
     ours = {str(pid) for pid in pids}
     return any(
         stream.source in monitors and stream.properties.get("application.process.id") in ours
-        for stream in recordings
+        for stream in recording
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 START = "systemctl --user restart pipewire pipewire-pulse pulseaudio"
@@ -15,11 +16,16 @@ PULSE, PIPEWIRE = "pulse", "pipewire"
 SOCKETS = {PULSE: "pulse/native", PIPEWIRE: "pipewire-0"}
 """Where each usually listens, in $XDG_RUNTIME_DIR."""
 
+SYSTEM_WIDE = Path("/run/pulse/native")
+"""Where a PulseAudio of the whole system listens; its clients try that where this session's does not answer
+(libpulse, `pa_context_connect`).
+"""
+
 USER_UNITS = Path("/usr/lib/systemd/user")
 UNITS = ("pulseaudio.socket", "pipewire.socket", "pipewire-pulse.socket")
 
 
-def is_silent(environment: Mapping[str, str], device: str) -> bool:
+def is_silent(environment: Mapping[str, str], device: str, system_wide: Path = SYSTEM_WIDE) -> bool:
     """Whether the sound server that `device` is of does not answer: "pulse", "pipewire", or another name for
     what may be of either.
 
@@ -29,20 +35,31 @@ def is_silent(environment: Mapping[str, str], device: str) -> bool:
     if device != PIPEWIRE and (named := environment.get("PULSE_SERVER")):
         places = _places(named)
         return bool(places) and not any(map(_listens, places))
-    if not (runtime := environment.get("XDG_RUNTIME_DIR")):
+    if not environment.get("XDG_RUNTIME_DIR"):
         return False
-    usual = {server: Path(runtime) / place for server, place in SOCKETS.items()}
+    usual = _usual(environment, system_wide)
     if device in usual:
-        return not _listens(usual[device])
-    return not all(_listens(place) for place in usual.values() if place.is_socket())
+        return not any(map(_listens, usual[device]))
+    return not all(any(map(_listens, places)) for places in usual.values() if places[0].is_socket())
 
 
-def is_missing(environment: Mapping[str, str], units: Path = USER_UNITS) -> bool:
+def is_missing(
+    environment: Mapping[str, str], units: Path = USER_UNITS, system_wide: Path = SYSTEM_WIDE
+) -> bool:
     """Whether a sound server is installed for sessions such as this one, and none runs."""
-    if environment.get("PULSE_SERVER") or not (runtime := environment.get("XDG_RUNTIME_DIR")):
+    if environment.get("PULSE_SERVER") or not environment.get("XDG_RUNTIME_DIR"):
         return False
     is_installed = any((units / unit).exists() for unit in UNITS)
-    return is_installed and not any((Path(runtime) / place).is_socket() for place in SOCKETS.values())
+    places = chain.from_iterable(_usual(environment, system_wide).values())
+    return is_installed and not any(place.is_socket() for place in places)
+
+
+def _usual(environment: Mapping[str, str], system_wide: Path) -> dict[str, list[Path]]:
+    """Where each server may listen unless PULSE_SERVER names another place, this session's first."""
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    usual = {server: [Path(runtime) / place] if runtime else [] for server, place in SOCKETS.items()}
+    usual[PULSE].append(system_wide)
+    return usual
 
 
 def _places(named: str) -> list[Path]:

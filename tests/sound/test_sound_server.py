@@ -105,6 +105,24 @@ def test_one_that_ended_and_took_its_socket_along_is_missed(
     assert is_silent(runtime, name), "who names it has one"
 
 
+def test_one_of_the_whole_system_does_where_the_session_has_none(
+    runtime: dict[str, str], tmp_path: Path
+) -> None:
+    system_wide, units = tmp_path / "system" / "native", tmp_path / "units"
+    units.mkdir()
+    (units / "pulseaudio.socket").touch()
+    assert is_silent(runtime, "pulse", system_wide)
+    assert is_missing(runtime, units, system_wide)
+    with listening(system_wide):
+        assert not is_silent(runtime, "pulse", system_wide)
+        assert not is_missing(runtime, units, system_wide)
+        assert is_silent(runtime, "pipewire", system_wide)
+        with listening(tmp_path / SOCKETS["pulse"]):
+            pass
+        assert not any(is_silent(runtime, name, system_wide) for name in ("pulse", "default", "auto"))
+    assert all(is_silent(runtime, name, system_wide) for name in ("pulse", "default", "auto"))
+
+
 FIND = """
 from assistant.audio.devices import find
 from assistant.errors import AudioError

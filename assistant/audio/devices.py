@@ -343,7 +343,9 @@ def _failed(device: Device, error: Exception) -> AudioError:
         number = device.card.number if device.card else None
         program = user(number, _direction(device.kind)) if number is not None else None
         return _busy(device.kind, device.name, program)
-    if is_servers(device.name) and NONE_CODE in _codes(error):
+    # what is called "default" may be a bare card
+    is_servers_own = is_servers(device.name) and (device.name != DEFAULT or sound_server.answers(os.environ))
+    if is_servers_own and NONE_CODE in _codes(error):
         return AudioError(f"The sound server has no {device.kind}; plug one in.")
     reason = error.args[2][2] if len(error.args) > 2 else error.args[0]
     return AudioError(

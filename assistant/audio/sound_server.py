@@ -43,6 +43,12 @@ def is_silent(environment: Mapping[str, str], device: str, system_wide: Path = S
     return not all(any(map(_listens, places)) for places in usual.values() if places[0].is_socket())
 
 
+def answers(environment: Mapping[str, str], system_wide: Path = SYSTEM_WIDE) -> bool:
+    """Whether a sound server is known to run: at one of the sockets somebody listens."""
+    usual = chain.from_iterable(_usual(environment, system_wide).values())
+    return any(map(_listens, [*_places(environment.get("PULSE_SERVER", "")), *usual]))
+
+
 def is_missing(
     environment: Mapping[str, str], units: Path = USER_UNITS, system_wide: Path = SYSTEM_WIDE
 ) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from pulse_server import NEEDS_PULSE, Server
 
+from assistant.audio.devices import Device, _failed
 from assistant.audio.sound_server import SOCKETS, is_missing, is_silent
 from assistant.cli.doctor.monitors import lacking
 from assistant.cli.doctor.processes import Process
@@ -121,6 +123,28 @@ def test_one_of_the_whole_system_does_where_the_session_has_none(
             pass
         assert not any(is_silent(runtime, name, system_wide) for name in ("pulse", "default", "auto"))
     assert all(is_silent(runtime, name, system_wide) for name in ("pulse", "default", "auto"))
+
+
+@pytest.mark.parametrize(
+    ("name", "runs", "is_blamed"),
+    [("default", True, True), ("default", False, False), ("pulse", False, True), ("USB: Audio", True, False)],
+)
+@pytest.mark.parametrize("place", ["pulse/native", "pipewire-0", "named"])
+def test_a_server_is_blamed_only_where_one_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, runs: bool, is_blamed: bool, place: str
+) -> None:
+    """What is called "default" may be a bare card."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("PULSE_SERVER", f"unix:{tmp_path / 'named'}")
+    device = Device(name, "", 48_000, 2, "speaker", 0)
+    refused = Exception("Error opening stream", -9999, (8, -errno.EIO, "Input/output error"))
+    with listening(tmp_path / place) if runs else contextlib.nullcontext():
+        said = str(_failed(device, refused))
+    assert said == (
+        "The sound server has no speaker; plug one in."
+        if is_blamed
+        else f'The speaker "{name}" cannot be opened: Input/output error; choose another in config.toml.'
+    )
 
 
 FIND = """

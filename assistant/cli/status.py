@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -149,12 +150,19 @@ def _glance(config: Config, status: Status) -> str:
 
 
 def hears_itself(status: Status) -> bool:
-    """Whether the microphone gives no sound because it is what this board plays; asks only then."""
+    """Whether the microphone gives no sound because it is what this board plays; asks only then, and of each
+    process once: `--watch` looks every second.
+    """
+    level = status.microphone
+    vad = next(stage.pid for stage in status.stages if stage.stage == "vad")
+    return level is not None and level.trouble == "silent" and _hears_itself(vad)
+
+
+@functools.cache
+def _hears_itself(vad: int) -> bool:
     from assistant.cli.doctor import monitors
 
-    level = status.microphone
-    vads = {stage.pid for stage in status.stages if stage.stage == "vad"}
-    return level is not None and level.trouble == "silent" and monitors.hears_itself(vads)
+    return monitors.hears_itself({vad})
 
 
 def as_tree(status: Status, health: Health) -> dict[str, object]:

@@ -210,12 +210,13 @@ def test_how_it_is_called_is_said_by_its_settings(wake: Literal["open", "word"],
 def test_a_microphone_that_is_what_the_board_plays_has_nothing_to_unmute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says what the doctor says; who hears sound is not asked about, once a second."""
+    """It says what the doctor says; who hears sound is not asked about, and nobody once a second."""
     silent = heard(-100.0, -100.0, trouble="silent")
     assert "unmute it" in seen(silent)
     pactl = tmp_path / "pactl"
     pactl.write_text(
         """#!/bin/sh
+echo >> "$0.asked"
 case "$*" in
 *sources) echo '[{"index": 5, "monitor_source": "hdmi"}]' ;;
 *) echo '[{"source": 5, "properties": {"application.process.id": "4711"}}]' ;;
@@ -224,7 +225,9 @@ esac
     )
     pactl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert hears_itself(silent)
+    for _ in range(3):
+        assert hears_itself(silent)
+    assert (tmp_path / "pactl.asked").read_text() == "\n" * 2, "of sources and streams, once"
     assert not hears_itself(STATUS)
     assert not hears_itself(changed(microphone=None))
     text = " ".join(" ".join(lines(silent, WELL, NOW, hears_itself=True)).split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from assistant import __version__
@@ -87,7 +88,9 @@ def test_the_daemon_itself(world: World) -> None:
 
 def test_a_watcher_may_ask_too(world: World) -> None:
     watcher = memory.connect(world.daemon.broker, "watcher")
-    assert world.status(watcher) == world.status()
+    told, asked = world.status(watcher), world.status()
+    free = {"held_bytes": 0, "available_bytes": 0}  # of the whole computer, where others work meanwhile
+    assert msgspec.structs.replace(told, **free) == msgspec.structs.replace(asked, **free)
 
 
 def test_stages_come_and_go(world: World) -> None:

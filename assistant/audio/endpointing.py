@@ -124,6 +124,7 @@ class Endpointer:
         # of the open utterance, in kept frames: where its last speech ends, and where its pause was announced
         self._open = False
         self._speech_end = self._fading = 0
+        self._alone = 0  # where it would begin but for the words before it that are too short to be speech
         self._paused_at: int | None = None
         self._weak_pauses = 0  # pauses that were announced for what may be a weak word, in a row
         self._revision = 0
@@ -189,7 +190,14 @@ class Endpointer:
         onset = max(len(self._frames) - frames, 0)
         voice = self._voiced.index(True, onset)
         started = Started(self.settled + voice * FRAME_SAMPLES)
-        self._forget(self._reach_back(voice))
+        own_end = self._own_end - self._first
+        is_over_own = voice < own_end + ONSET_WINDOW
+        earliest = 0 if is_over_own else max(own_end, 0)
+        first = voice if is_over_own else self._voiced.index(True, max(voice - self._parted, earliest))
+        begin = self._reach_back(first, earliest)
+        self._alone = self._reach_back(voice, earliest) - begin
+        self._voiced[:voice] = [False] * voice  # a word too short to be speech does not make a noise speech
+        self._forget(begin)
         self._open = True
         self._speech_end, self._fading = len(self._frames), 0
         self._paused_at = None
@@ -198,17 +206,12 @@ class Endpointer:
         self._looked_at = len(self._frames)
         return started
 
-    def _reach_back(self, voice: int) -> int:
-        """The frame with which the utterance begins whose speech begins with frame `voice`."""
-        own_end = self._own_end - self._first
-        is_over_own = voice < own_end + ONSET_WINDOW
-        earliest = 0 if is_over_own else max(own_end, 0)
-        first = voice if is_over_own else self._voiced.index(True, max(voice - self._parted, earliest))
-        begin = first
-        for at in range(first - 1, max(first - self._lead, 0) - 1, -1):
+    def _reach_back(self, voice: int, earliest: int) -> int:
+        """The frame, `earliest` at least, that an utterance begins with whose first voiced one is `voice`."""
+        begin = voice
+        for at in range(voice - 1, max(voice - self._lead, 0) - 1, -1):
             if self._faint[at] and begin - at <= REACH_GAP:
                 begin = at
-        self._voiced[:voice] = [False] * voice  # it does not make a noise speech
         return max(begin - self._pre_roll, earliest)
 
     def _go_on(self, speech: bool, voiced: bool, faint: bool) -> list[Event]:
@@ -322,11 +325,11 @@ class Endpointer:
     def _forget_noise(self) -> None:
         """That was no speech, but may have been a first word; not if it was long.
 
-        Then no more is kept than the silence behind it, since an `Endpointer` fed from its middle on would
-        judge it otherwise.
+        What it reached back to, and of a long one all but the silence behind it, is forgotten, since an
+        `Endpointer` fed from its middle on would judge it otherwise.
         """
-        if len(self._frames) > self._beginning:
-            self._forget(max(self._speech_end, len(self._frames) - self._beginning))
+        is_long = len(self._frames) > self._beginning
+        self._forget(max(self._speech_end, len(self._frames) - self._beginning) if is_long else self._alone)
 
     def _forget_all_but_a_beginning(self) -> None:
         """Of an utterance to come."""

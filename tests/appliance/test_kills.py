@@ -257,7 +257,7 @@ def test_a_microphone_that_gives_nothing_is_opened_again(board: Board) -> None:
     try:
         machine.run("pactl", "suspend-source", "usbmic", "1", env=PULSE)
         wait_until(lambda: stage_status(board, "vad").fault == "microphone", 30, "it notices")
-        assert status(board).state == "deaf"
+        wait_until(lambda: status(board).state == "deaf", 20, "it has said so, and is deaf")
     finally:
         machine.run("pactl", "suspend-source", "usbmic", "0", env=PULSE)
     wait_until(lambda: status(board).state == "idle", 60, "it listens again")

@@ -65,6 +65,7 @@ BEFORE_S, BEHIND_S = 3.0, 2.5
 NOISE_POOL_S = 60.0
 SHORT_WORD_S = 0.3
 TENTATIVE_S = Vad().tentative_pause_ms / 1000
+"""The silence with which a pause is announced is in its sound, behind the words."""
 
 
 class Word(NamedTuple):
@@ -248,19 +249,19 @@ def _turns(frames: list[bytes], decisions: list[Decision], spoken: Spoken, mark:
             if isinstance(event, Paused):
                 paused = event
                 end_s = (event.start_sample + len(event.pcm) / 2) / RATE_HZ - BEFORE_S
-                reading = reads_as(spoken.heard_until(end_s - TENTATIVE_S, mark), "en")
-                endpointer.expect(event.revision, hangover_ms(reading, Vad().hangover_ms))
+                ending = reads_as(spoken.heard_until(end_s - TENTATIVE_S, mark), "en")
+                endpointer.expect(event.revision, hangover_ms(ending, Vad().hangover_ms))
             elif isinstance(event, Ended):
-                turns.append(_heard(paused, number, reading))
+                turns.append(_heard(paused, number, ending))
     return turns
 
 
-def _heard(paused: Paused, frames: int, reading: Ending) -> Heard:
+def _heard(paused: Paused, frames: int, ending: Ending) -> Heard:
     begin_s = paused.start_sample / RATE_HZ - BEFORE_S
     over_s = frames * FRAME_MS / 1000 - BEFORE_S
     end_s = begin_s + len(paused.pcm) / 2 / RATE_HZ
     waited_ms = 1000 * (over_s + BEFORE_S - paused.speech_end_sample / RATE_HZ)
-    return Heard(begin_s, end_s, over_s, waited_ms, reading is Ending.UNFINISHED)
+    return Heard(begin_s, end_s, over_s, waited_ms, ending is Ending.UNFINISHED)
 
 
 def _is_whole(word: Word, turns: list[Heard]) -> bool:

@@ -23,6 +23,7 @@ class KnownSpeech:
     """The sentences that the board's voice may say, as it says them."""
 
     def __init__(self, board: Board, *texts: str) -> None:
+        self._board = board
         self._sounds = {text: self._say(board, text) for text in texts}
 
     def heard(self, recording: Recording, text: str) -> float:
@@ -30,9 +31,22 @@ class KnownSpeech:
 
         Pieces at which it was cut and continued may be lacking, or be heard twice.
         """
-        samples = recording.samples().astype(np.float64)
-        times = [times_heard(samples, piece) for piece in pieces(self._sounds[text])]
+        times = self._times(recording, text)
         return sum(times) / len(times)
+
+    def is_heard_to_its_end(self, recording: Recording, text: str) -> bool:
+        return self._times(recording, text)[-1] > 0
+
+    def described(self, recording: Recording, text: str) -> str:
+        """For who did not hear `text`: what was heard instead."""
+        stretches = [(round(begin, 2), round(end, 2)) for begin, end in recording.sounds()]
+        said = self._board.said(recording)
+        return f"its pieces {self._times(recording, text)} times, and sounds at {stretches} s: {said!r}"
+
+    def _times(self, recording: Recording, text: str) -> list[int]:
+        """How often each piece of the sentence was heard."""
+        samples = recording.samples().astype(np.float64)
+        return [times_heard(samples, piece) for piece in pieces(self._sounds[text])]
 
     @staticmethod
     def _say(board: Board, text: str) -> Int16:

@@ -42,8 +42,8 @@ VAD, STT, LLM, TTS = (unit for unit in UNITS if unit != DAEMON)
 SOCKET = "/run/assistant/assistant.sock"
 QUESTION = "q00"
 ANSWER = ANSWERS[QUESTION]
-ONCE = (0.9, 1.1)
-"""How much of a sentence is heard that is said once, to its end."""
+ONCE = (0.7, 1.1)
+"""How much of a sentence is heard that is said once: a card made of software may stumble in a piece of it."""
 
 
 @pytest.fixture
@@ -87,9 +87,14 @@ def wait_heard(known: KnownSpeech, recording: Recording, text: str, within_s: fl
     """Until the sentence has been said, to its end, and once."""
 
     def heard() -> bool:
-        return bool(recording.quiet_since()) and known.heard(recording, text) > ONCE[0]
+        if not recording.quiet_since():
+            return False
+        return known.heard(recording, text) > ONCE[0] and known.is_heard_to_its_end(recording, text)
 
-    wait_until(heard, within_s, f"{text!r} is heard")
+    try:
+        wait_until(heard, within_s, f"{text!r} is heard")
+    except AssertionError as error:
+        raise AssertionError(f"{error}, but {known.described(recording, text)}") from None
     assert known.heard(recording, text) < ONCE[1], f"{text!r} was said again"
 
 
@@ -268,14 +273,22 @@ def test_a_microphone_that_gives_nothing_is_opened_again(board: Board) -> None:
 def test_a_model_that_loads_slowly_is_waited_for(board: Board) -> None:
     """19: a load that takes longer than any other bound is not broken off, and not begun again."""
     machine = board.machine
-    before = machine.main_pid(LLM)
-    machine.kill(LLM)
-    pid = wait_until(
-        lambda: machine.main_pid(LLM) not in (0, before) and machine.main_pid(LLM), 10, "another"
-    )
-    wait_until(lambda: stage_status(board, "llm").pid == pid, 10, "it has joined")
-    assert machine.show(LLM, "ActiveState") == "activating"
-    machine.kill(LLM, "STOP")
+
+    def stopped_while_it_loads() -> int:
+        """The process, or 0 if it was ready before."""
+        before = machine.main_pid(LLM)
+        machine.kill(LLM)
+        pid = wait_until(
+            lambda: machine.main_pid(LLM) not in (0, before) and machine.main_pid(LLM), 10, "another"
+        )
+        wait_until(lambda: stage_status(board, "llm").pid == pid, 10, "it has joined")
+        machine.kill(LLM, "STOP")
+        if machine.show(LLM, "ActiveState") == "activating":
+            return pid
+        machine.kill(LLM, "CONT")
+        return 0
+
+    pid = wait_until(stopped_while_it_loads, 60, "it is stopped while it loads")
     time.sleep(RESTING_S + 3)
     machine.kill(LLM, "CONT")
     machine.wait_active(LLM)

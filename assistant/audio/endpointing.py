@@ -120,7 +120,7 @@ class Endpointer:
         self._voiced: list[bool] = []
         self._faint: list[bool] = []
         self._first = 0
-        self._own_end = 0  # the frame behind the last one that was the assistant's own
+        self._own_end = -ONSET_WINDOW  # the frame behind the assistant's last own one; none has been
         # of the open utterance, in kept frames: where its last speech ends, and where its pause was announced
         self._open = False
         self._speech_end = self._fading = 0

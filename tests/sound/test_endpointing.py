@@ -169,6 +169,12 @@ def test_a_word_too_short_to_be_speech_belongs_to_what_follows(
         assert last.voiced_ms == 400
 
 
+@pytest.mark.parametrize("before", [0, 1, 5, 50])
+def test_what_was_voiced_before_belongs_to_it_at_the_very_beginning_too(before: int) -> None:
+    events = run(Vad(pre_roll_ms=0), flags(f"{before}. 1v 3. 20v 60."))
+    assert utterances(events)[0][0] == before
+
+
 def test_a_pause_as_long_as_the_hangover_is_announced_and_ends_at_once() -> None:
     vad = Vad(tentative_pause_ms=900, hangover_ms=300)
     events = run(vad, flags("20. 20v 60."))

@@ -99,7 +99,9 @@ class Answers:
             turn.has_transcript = True
             turn.ending = reads_as(turn.text, message.language)
             if turn.ending is Ending.UNFINISHED:
-                self._tell_hangover(turn)
+                self._tell_hangover(turn, turn.ending)
+            elif turn.revision > 0:  # vad may still wait for the rest of what broke off, which was weak
+                self._tell_hangover(turn, Ending.UNCLEAR)
             self._event(turn, msgspec.structs.replace(message, text=turn.text))
             if turn.text:
                 self._advance()
@@ -192,16 +194,16 @@ class Answers:
             self._offer(turn)
             self._finish_if_heard(turn)
 
-    def _tell_hangover(self, turn: Turn) -> None:
+    def _tell_hangover(self, turn: Turn, ending: Ending) -> None:
         """Tell vad how long a silence makes the end of what was said."""
         if turn.kind is Kind.SPEECH and not turn.ended:
-            wanted_ms = hangover_ms(turn.ending, self._hangover_ms)
+            wanted_ms = hangover_ms(ending, self._hangover_ms)
             self._do(Notify("vad", Hangover(turn.number, turn.revision, wanted_ms)))
 
     def _sound_ready(self, turn: Turn, message: SoundReady) -> None:
         """A whole sentence may end sooner, but not before there is an answer: until then, go on listening."""
         if message.revision == turn.revision and turn.ending is Ending.FINISHED:
-            self._tell_hangover(turn)
+            self._tell_hangover(turn, turn.ending)
 
     def _worked(self, turn: Turn, message: Worked) -> None:
         writing_s = message.ended_s - message.first_s

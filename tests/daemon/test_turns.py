@@ -174,6 +174,22 @@ def test_how_a_transcript_reads_decides_how_long_a_silence_ends_the_turn(
     assert wanted_ms() == []  # it is over
 
 
+@pytest.mark.parametrize(
+    ("said", "wanted_ms"), [("What is the moon", 1050), ("How many legs?", 700), ("Where is the moon?", 700)]
+)
+def test_what_was_waited_for_is_not_once_its_weak_last_word_has_been_read(
+    room: Room, said: str, wanted_ms: int
+) -> None:
+    """vad goes on waiting until it knows better: what was weak may have been noise."""
+    room.starts()
+    room.pauses()
+    room.is_understood(text="What is the")
+    room.resumes()
+    room.pauses(revision=1)
+    room.is_understood(revision=1, text=said)
+    assert Notify("vad", Hangover(1, 1, wanted_ms)) in room.actions
+
+
 def test_the_hangover_is_what_the_settings_say() -> None:
     room = Room()
     room.turns = Turns(Config(vad=Vad(hangover_ms=2100)))

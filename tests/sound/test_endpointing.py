@@ -310,6 +310,21 @@ def test_a_weak_last_word_behind_a_pause_is_read_too(
     assert [event.revision for _, event in events if isinstance(event, Resumed)] == [*range(1, len(pauses))]
 
 
+@pytest.mark.parametrize(("told", "ends"), [({}, 114), ({1: 700}, 99), ({1: 280}, 78)])
+def test_a_weak_last_word_is_waited_behind_until_it_is_known_how_that_reads(
+    told: dict[int, int], ends: int
+) -> None:
+    endpointer = Endpointer(DEFAULT)
+    ended = []
+    for number, perhaps in enumerate(flags("60. 5v 135.")):
+        events = endpointer.feed(frame(number), 20 <= number < 40, perhaps)
+        ended += [number for event in events if isinstance(event, Ended)]
+        for revision, hangover_ms in ({0: 1000} | told).items():
+            if number == 44 + 33 * revision:
+                endpointer.expect(revision, hangover_ms)
+    assert ended == [ends]
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 14), st.integers(0, 14)), min_size=60, max_size=60), st.booleans())
 def test_whatever_noise_there_is_a_sentence_is_not_waited_for_long(

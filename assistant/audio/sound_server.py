@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Mapping
 from itertools import chain
@@ -40,7 +41,7 @@ def is_silent(environment: Mapping[str, str], device: str, system_wide: Path = S
     usual = _usual(environment, system_wide)
     if device in usual:
         return not any(map(_listens, usual[device]))
-    return not all(any(map(_listens, places)) for places in usual.values() if places[0].is_socket())
+    return not all(any(map(_listens, places)) for places in usual.values() if _is_socket(places[0]))
 
 
 def answers(environment: Mapping[str, str], system_wide: Path = SYSTEM_WIDE) -> bool:
@@ -57,7 +58,7 @@ def is_missing(
         return False
     is_installed = any((units / unit).exists() for unit in UNITS)
     places = chain.from_iterable(_usual(environment, system_wide).values())
-    return is_installed and not any(place.is_socket() for place in places)
+    return is_installed and not any(map(_is_socket, places))
 
 
 def _usual(environment: Mapping[str, str], system_wide: Path) -> dict[str, list[Path]]:
@@ -74,6 +75,13 @@ def _places(named: str) -> list[Path]:
     """
     places = [place.rpartition("}")[2].removeprefix("unix:") for place in named.split()]
     return [Path(place) for place in places] if all(place.startswith("/") for place in places) else []
+
+
+def _is_socket(place: Path) -> bool:
+    """Whether there is one to be seen; behind `su` the session's folder is another user's."""
+    with contextlib.suppress(OSError):
+        return place.is_socket()
+    return False
 
 
 def _listens(place: Path) -> bool:

@@ -72,6 +72,17 @@ def test_a_server_is_silent_when_nobody_listens_where_it_was(
     assert is_silent(runtime, "auto"), "it died"
 
 
+@pytest.mark.parametrize("folder", ["another's", "x" * 300], ids=["permission", "name"])
+def test_a_folder_that_cannot_be_looked_into_has_no_server(tmp_path: Path, folder: str) -> None:
+    """Who became another user by `su` still has the first one's; root may look all the same."""
+    (tmp_path / "another's").mkdir(mode=0)
+    environment = {"XDG_RUNTIME_DIR": str(tmp_path / folder)}
+    (tmp_path / "pulseaudio.socket").touch()
+    assert not is_silent(environment, "auto")
+    assert is_silent(environment, "pulse")
+    assert is_missing(environment, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("lives", "dead", "silent"),
     [

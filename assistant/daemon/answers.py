@@ -116,7 +116,7 @@ class Answers:
         if turn.is_over_answer:
             turn.spoken_over = " ".join(self._line[0].sentences[: self._line[0].offered])
         else:
-            turn.spoken_over = self._meanwhile.echoing(self._now_s)
+            turn.spoken_over = self._meanwhile.echoing(turn.began_s)  # however late vad was
 
     def _said_over_answer(self, turn: Turn, text: str, language: str) -> str:
         """What of the turn's transcript is asked; the answer that it was said over may end with that."""

@@ -39,9 +39,9 @@ class Meanwhile:
         """Until now `text` was being said."""
         self._said, self._said_until_s = text, now_s
 
-    def echoing(self, now_s: float) -> str:
-        """What of that may still be heard."""
-        return self._said if now_s - self._said_until_s <= ECHOES_FOR_S else ""
+    def echoing(self, at_s: float) -> str:
+        """What of that may be heard at `at_s`."""
+        return self._said if at_s - self._said_until_s <= ECHOES_FOR_S else ""
 
     def is_over_for(self, text: str, heard_from_s: float) -> bool:
         """Whether sound that was heard from `heard_from_s` on came too late for an echo as long as `text`."""

@@ -287,7 +287,9 @@ class Turns(Answers):
     def _utterance(self, turn: Turn, message: Utterance) -> None:
         if turn.ended or message.revision < turn.revision:
             return
-        turn.heard_from_s = message.at_s - len(message.pcm) / 2 / message.rate_hz
+        # vad may be late to notice a pause, but then that is longer than any has to be
+        noticed_s = min(message.at_s, message.speech_end_s + self._hangover_ms / 1000)
+        turn.heard_from_s = noticed_s - len(message.pcm) / 2 / message.rate_hz
         if message.so_far:
             is_busy = any(other.is_in_reading for other in self._turns.values())
             if message.revision == turn.revision and not is_busy and "stt" not in self._away:

@@ -11,7 +11,17 @@ from assistant.config import Audio, Config, Stt
 from assistant.daemon.answers import APOLOGY
 from assistant.daemon.confirming import ANSWER_WITHIN_S, UNSURE, Confirming, Step
 from assistant.daemon.turn import CancelWork, Notify
-from assistant.messages import Ask, Exchange, Failure, Prefill, Question, Say, Sentence, TurnEnded
+from assistant.messages import (
+    Ask,
+    Exchange,
+    Failure,
+    Prefill,
+    Question,
+    Say,
+    Sentence,
+    SpeechStarted,
+    TurnEnded,
+)
 
 POLAND = "What is the capital of Poland?"
 SPAIN = "What is the capital of Spain?"
@@ -130,6 +140,18 @@ def test_who_answers_with_the_same_words_is_no_echo(
     room.is_understood(2, text=text)
     wanted = [Question(2, 0, text)]
     assert room.work(Question) == (wanted if is_asked or barge_in == "off" else [])
+
+
+def test_an_echo_that_vad_tells_of_late_is_one_all_the_same() -> None:
+    """It begins with the question that is asked back, and ends 0.2 s behind that."""
+    room = Room(Config(stt=Stt(confirm=True), audio=Audio(barge_in="voice")))
+    is_asked_back(room)
+    over_s = room.now_s
+    room.now_s += 1.2
+    room.fact("vad", SpeechStarted(2, over_s - 1.2))
+    room.pauses(2, sound_s=1.8, late_s=1.0)
+    room.is_understood(2, text=POLAND)
+    assert room.work(Question) == []
 
 
 def test_of_a_short_question_an_echo_may_be_all_that_was_heard() -> None:

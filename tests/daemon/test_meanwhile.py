@@ -119,6 +119,18 @@ def test_its_own_words_are_no_question(text: str, waits_s: float, is_asked: bool
     assert (2, "nothing") in room.finished() or is_asked
 
 
+def test_its_own_words_are_no_question_however_late_vad_tells_of_them() -> None:
+    """It may be seconds behind where something else keeps the board busy."""
+    room = speaking("voice")
+    room.is_heard(1)
+    over_s = room.now_s
+    room.now_s += 2.0
+    room.fact("vad", SpeechStarted(2, over_s - 0.5))
+    room.pauses(2)
+    room.is_understood(2, text="four million people")
+    assert room.work(Question) == []
+
+
 # ---------------------------------------------------------------- word
 
 

@@ -57,12 +57,12 @@ class Room:
     def starts(self, turn: int = 1) -> None:
         self.fact("vad", SpeechStarted(turn, self.now_s))
 
-    def pauses(self, turn: int = 1, revision: int = 0, sound_s: float = 0.0) -> None:
-        """With so much sound, pre-roll included, where that matters."""
+    def pauses(self, turn: int = 1, revision: int = 0, sound_s: float = 0.0, late_s: float = 0.0) -> None:
+        """With so much sound, pre-roll included, where that matters; vad is so late to notice."""
         said = utterance(turn, revision)
         if sound_s:
             pcm = bytes(2 * round(sound_s * said.rate_hz))
-            said = msgspec.structs.replace(said, pcm=pcm, at_s=self.now_s)
+            said = msgspec.structs.replace(said, pcm=pcm, speech_end_s=self.now_s - late_s, at_s=self.now_s)
         self.fact("vad", said)
 
     def resumes(self, turn: int = 1, revision: int = 1) -> None:

@@ -233,6 +233,7 @@ class Endpointer:
         elif (more := self._said_more()) is not None:
             self._revision += 1
             self._weak_pauses += 1
+            self._fading = self._fading if more == self._speech_end else 0  # nothing is left of that word
             self._speech_end = more
             events += [Resumed(self._revision), self._pause()]
         elif voiced or (silence < ends_after + FADING_FRAMES and self._says_more()):

@@ -289,6 +289,8 @@ def test_who_is_waited_for_may_have_faded_first(hangover_ms: int, faint: str, en
         (1000, "83. 5v 112.", [44, 92], 137),
         (1000, "86. 5v 109.", [44, 95], 140),  # it is heard out before the end
         (1000, "86. 114v", [44], 96),  # but noise is not
+        (1000, "20. 31v 9. 5v 135.", [51, 69], 114),  # what came before the word faded, it did not
+        (1000, "20. 31v 14. 5v 130.", [51, 74], 119),
     ],
 )
 def test_a_weak_last_word_behind_a_pause_is_read_too(

@@ -14,6 +14,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(words: argparse.Namespace) -> int:
     import json
     import os
+    import sys
 
     from assistant.audio.devices import AUTO, KINDS, SERVER_SILENT, list_devices
     from assistant.audio.sound_server import is_silent
@@ -26,6 +27,8 @@ def run(words: argparse.Namespace) -> int:
     if words.json:
         fields = ("kind", "name", "other_names", "description", "default_rate_hz", "channels")
         print(json.dumps([{field: getattr(device, field) for field in fields} for device in devices]))
+        if is_lost:
+            print(f"assistant: Some devices are missing, {SERVER_SILENT}.", file=sys.stderr)
         return int(is_lost)
     for kind in KINDS:
         found = [device for device in devices if device.kind == kind]

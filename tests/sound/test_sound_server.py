@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import socket
 import subprocess
 import sys
@@ -237,8 +238,12 @@ def test_devices_are_not_there_because_the_server_is_down(tmp_path: Path, option
     server.process.wait()
     done = subprocess.run(command, env=server.env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    if not option:
-        assert "microphones: none, because the sound server does not answer; start it (`" in done.stdout
+    why = "because the sound server does not answer; start it (`"
+    if option:
+        json.loads(done.stdout)
+        assert f"assistant: Some devices are missing, {why}" in done.stderr
+    else:
+        assert f"microphones: none, {why}" in done.stdout
 
 
 HEAR = """

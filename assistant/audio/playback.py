@@ -121,7 +121,7 @@ class Player:
         self._is_sought = False
         """Whether it is yet to be found."""
         self._did_not_open = False
-        """Whether it failed at opening, the last time: that it is listed says nothing then."""
+        """Whether it did not open, the last time: that it is listed says nothing then."""
         self._was_open = False
         self._gave_up = False
         """Whether it was waited for in vain: once is enough until it opens."""
@@ -143,7 +143,7 @@ class Player:
     def find(self) -> None:
         """See whether there is such a speaker, now and then until there is.
 
-        It is opened for that only where it has been listed and did not open.
+        It is opened for that only where it did not open before: what is listed may fail all the same.
         """
         self._is_sought = True
         self._clips.put(None)

@@ -48,6 +48,9 @@ JITTER_S = 0.004
 AHEAD_S = 0.08
 """How long before it is heard vad is told what is played."""
 
+FIRST_ECHOES_DB, FIRST_NOISES_DBFS, FIRST_S = (-10, -20, -30, -60), (-60, -45), 10.0
+"""Of the first answers after a start, and how long they are; the canceller knows nothing of the room then."""
+
 PAUSE_S = 1.5
 """Between two answers."""
 
@@ -110,6 +113,11 @@ def main() -> None:
         rooms = [(echo_db, delay_ms) for echo_db in ECHOES_DB for delay_ms in DELAYS_MS]
         rows = [_simulated(voices, people, *room, options.answers, options.seed) for room in rooms]
         report("barge_in_vad", rows)
+        print("\nthe first answer after a start, which somebody interrupts after 0.3 to 7.3 s")
+        quiet = [(echo_db, noise_dbfs) for noise_dbfs in FIRST_NOISES_DBFS for echo_db in FIRST_ECHOES_DB]
+        report(
+            "barge_in_first", [_first(voices, people, *room, options.answers, options.seed) for room in quiet]
+        )
     if options.chain:
         print("\nthe whole appliance; reaction in ms from the first voiced sample to the speaker's silence")
         said = {"voice": people, "word": [at_normal_level(_sound(STOP))]}
@@ -134,30 +142,58 @@ def _simulated(
     room, ear = Room(echo_db, delay_ms, seed), Ear(seed, JITTER_S)
     alone = [_answer(room, ear, _any(voices, random)) for _ in range(answers)]
     own = sum(len(times) for times in alone)
-    reactions: list[float] = []
-    missed = early = 0
+    broken = []
     for _ in range(answers):
         person, begins = _person(people, random), int(random.uniform(0.2, 0.8) * RATE_HZ)
         answer = _any(voices, random)
         while len(answer) < begins + WITHIN_S * RATE_HZ:
             answer = np.concatenate([answer, _any(voices, random)])
-        first_s = (begins + person.voiced) / RATE_HZ
-        times = _answer(room, ear, answer, person.pcm, begins)
-        early += sum(at_s < first_s for at_s in times)
-        later = [at_s - first_s for at_s in times if at_s >= first_s]
-        if later and later[0] <= WITHIN_S:
-            reactions.append(1000 * later[0])
-        else:
-            missed += 1
+        broken.append(_broken(room, ear, answer, person, begins))
+    reactions = [1000 * after_s for _, after_s in broken if after_s is not None]
+    early = sum(times for times, _ in broken)
     return {
         "echo, dB": echo_db,
         "delay, ms": delay_ms,
         "answers": answers,
         "self-interruptions": own + early,
         "interrupted": answers,
-        "missed": missed,
+        "missed": answers - len(reactions),
         **_percentiles(reactions),
     }
+
+
+def _first(
+    voices: Sequence[Pcm], people: Sequence[Pcm], echo_db: float, noise_dbfs: float, answers: int, seed: int
+) -> dict[str, object]:
+    """`answers` of an assistant that has just been started, each in a room of its own."""
+    random = np.random.default_rng(seed)
+    own, broken = 0, []
+    for number in range(answers):
+        delay_ms = float(random.choice(DELAYS_MS))
+        answer = np.concatenate([_any(voices, random) for _ in range(100)])[: int(FIRST_S * RATE_HZ)]
+        alone = Room(echo_db, delay_ms, number, noise_dbfs), Ear(number, JITTER_S)
+        own += len(_answer(*alone, _whole_frames(answer)))
+        person, begins = _person(people, random), int(random.uniform(0.3, 7.3) * RATE_HZ)
+        room, ear = Room(echo_db, delay_ms, number, noise_dbfs), Ear(number, JITTER_S)
+        broken.append(_broken(room, ear, _whole_frames(answer), person, begins))
+    reactions = [1000 * after_s for _, after_s in broken if after_s is not None]
+    return {
+        "echo, dB": echo_db,
+        "noise, dBFS": noise_dbfs,
+        "self-interruptions": own + sum(times for times, _ in broken),
+        "interrupted": answers,
+        "missed": answers - len(reactions),
+        **_percentiles(reactions),
+    }
+
+
+def _broken(room: Room, ear: Ear, answer: Pcm, person: Person, begins: int) -> tuple[int, float | None]:
+    """How often somebody was heard before the person spoke, and how soon (s) they were, if in time."""
+    first_s = (begins + person.voiced) / RATE_HZ
+    times = _answer(room, ear, answer, person.pcm, begins)
+    later = [at_s - first_s for at_s in times if at_s >= first_s]
+    early = sum(at_s < first_s for at_s in times)
+    return early, later[0] if later and later[0] <= WITHIN_S else None
 
 
 def _answer(room: Room, ear: Ear, answer: Pcm, person: Pcm | None = None, begins: int = 0) -> list[float]:

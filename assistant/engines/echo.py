@@ -1,7 +1,8 @@
 """Echo cancellation: WebRTC's AEC3.  The one file that imports pywebrtc_audio.
 
 It finds out by itself how much later than the reference the echo comes (up to half a second), follows when
-that or the room changes, and needs no training: its first second is good enough.
+that or the room changes, and needs no training: its first second is good enough.  Where there is none, it
+mutes people for some seconds (`audio.barge_in.EchoSearch`).
 """
 
 from __future__ import annotations

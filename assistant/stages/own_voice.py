@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from assistant.audio.barge_in import SILENT_DBFS, Guard
+from assistant.audio.barge_in import SILENT_DBFS, EchoSearch, Guard
 from assistant.audio.level import dbfs
 from assistant.audio.reference import Reference
 from assistant.engines.echo import EchoCanceller
@@ -16,6 +16,7 @@ class OwnVoice:
     def __init__(self) -> None:
         self._reference = Reference()
         self._canceller = EchoCanceller()
+        self._search = EchoSearch()
         self._guard = Guard()
         self._played_dbfs = SILENT_DBFS
         self.person_begins = False
@@ -30,8 +31,12 @@ class OwnVoice:
     def cancel(self, frame: bytes, position: int, captured_at_s: float) -> bytes:
         """`frame`, the microphone's before `position`, without echo."""
         played = self._reference.heard_with(position, captured_at_s)
-        self._played_dbfs = SILENT_DBFS if played is None else _level_dbfs(played)
-        return frame if played is None else self._canceller.cancel(frame, played)
+        if played is None:
+            self._played_dbfs = SILENT_DBFS
+            return frame
+        self._played_dbfs = _level_dbfs(played)
+        cancelled = self._canceller.cancel(frame, played)
+        return frame if self._search.finds_none(_level_dbfs(frame), self._played_dbfs) else cancelled
 
     def is_person(self, frame: bytes, voiced: bool, speaking: bool, is_open: bool) -> bool:
         """Whether the cancelled `frame` is to be taken for speech.

@@ -55,21 +55,25 @@ _RARELY_LAST = {
     "es": _words("la un una de a en con por para sobre es son está qué quién cómo cuándo dónde yo"),
     "it": _words("lo la un una di a in con su per da è sono chi come quando dove io"),
 }
-# A question that begins with what is asked for does not end with its verb: "Which planet is?"
+# A question that begins with what is asked for does not end with its verb ("Which planet is?"), and its first
+# word is none, whatever mark is put behind it ("What.").
 _ASKED_HALF = {
     "en": re.compile(
-        r"(?:what|which|who|whose|where|when|why|how)\b.* (?:is|are|was|were|does|did|plus|minus)\?",
+        r"(?:what|which|who|whose|where|when|why|how)\b.* (?:is|are|was|were|does|did|plus|minus)\?"
+        r"|(?:what|which|whose|how|how many|how much)[.?]",
         re.IGNORECASE,
     ),
     "de": re.compile(
         r"(?:was|welche[rsmn]?|wer|wo|wann|wie)\b.* (?:ist|sind|war|plus|minus)\?", re.IGNORECASE
     ),
 }
-# What is asked about, and no verb yet ("How many legs?"); a thing, and not whose ("What is the capital?").
+# What is asked about, and no verb yet ("How many legs?"); a thing, and not whose ("What is the capital?");
+# a number, and nothing to reckon ("What is two?").
 _HALF_SAID = {
     "en": re.compile(
-        r"(?:what|which|whose|how (?:many|much))(?: [^\W\d_]+)?\?"
-        r"|(?:(?:what|which|who)(?: is| are| was| were|['’]s)|tell me) the [^\W\d_]+[.?]",
+        r"(?:what|which|whose|how (?:many|much)) [^\W\d_]+\?"
+        r"|(?:(?:what|which|who)(?: is| are| was| were|['’]s)|tell me) the [^\W\d_]+[.?]"
+        r"|(?:what(?: is|['’]s)|how much is) (?:zero|one|two|three|four|five|six|seven|eight|nine|ten)[.?]",
         re.IGNORECASE,
     )
 }

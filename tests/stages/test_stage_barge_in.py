@@ -111,6 +111,16 @@ def test_it_does_not_hear_itself(
     assert scene.hear_all() == [MicrophoneEnded()]
 
 
+@pytest.mark.parametrize("at", [120, 150, 200, 250, 300])
+def test_the_first_answer_can_be_interrupted_where_it_has_no_echo(
+    monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """On headphones; what a canceller does that finds nothing to cancel."""
+    scene = Scene(monkeypatch, "voice", at, echo_db=-80).speaks()
+    (interrupted,) = [message for message in scene.hear_all() if isinstance(message, Interrupted)]
+    assert EPOCH_S + at * 0.02 < interrupted.at_s < EPOCH_S + at * 0.02 + 0.5
+
+
 @pytest.mark.parametrize(("at", "echo_db"), [(None, -10), (200, -20)])
 def test_a_gain_makes_the_echo_no_person(
     monkeypatch: pytest.MonkeyPatch, at: int | None, echo_db: float

@@ -35,12 +35,17 @@ FINISHED, UNFINISHED, UNCLEAR = Ending.FINISHED, Ending.UNFINISHED, Ending.UNCLE
         ("Schalte das Licht ein.", "de", UNCLEAR),
         ("Welcher Planet ist?", "de", UNFINISHED),
         ("A la una.", "es", UNCLEAR),
-        ("How many legs?", "en", UNCLEAR),
         ("What is the capital?", "en", UNCLEAR),  # of Germany, perhaps
         ("Tell me the capital.", "en", UNCLEAR),
         ("What's the time?", "en", UNCLEAR),
         ("What is the capital city?", "en", FINISHED),
-        ("What?", "en", UNCLEAR),
+        ("What?", "en", UNFINISHED),
+        ("What.", "en", UNFINISHED),
+        ("How many?", "en", UNFINISHED),
+        ("How many legs?", "en", UNCLEAR),
+        ("What is two?", "en", UNCLEAR),  # plus three, perhaps
+        ("How much is zero.", "en", UNCLEAR),
+        ("How much is two plus three?", "en", FINISHED),
         ("How many legs has a spider?", "en", FINISHED),
         ("Set a timer for five minutes", "en", UNFINISHED),  # no mark: it went on
         ("42", "en", UNCLEAR),

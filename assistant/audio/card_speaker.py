@@ -16,7 +16,7 @@ import numpy as np
 
 from assistant.audio.card_link import CLOCK, HEARD, LARGEST_PACKET_BYTES, PLAY, PLAYED, STOPPED
 from assistant.audio.formats import SAMPLE_BYTES
-from assistant.audio.pipes import PipeWriter, open_writer
+from assistant.audio.pipes import PipeWriter, not_written, open_writer
 from assistant.audio.wav import RawWriter, WavStreamWriter
 from assistant.errors import AudioError
 
@@ -138,5 +138,4 @@ class CardSpeakerSide:
         try:
             yield
         except OSError as error:
-            reason = f"{error.strerror}; make room or choose another place"
-            self.failure = self.failure or AudioError(f"{self._target} could not be written: {reason}.")
+            self.failure = self.failure or not_written(self._target, error)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from assistant.audio.pipes import STANDARD, standard
+from assistant.audio.pipes import STANDARD, not_written, standard
 from assistant.audio.resampling import ToMono16k
 from assistant.audio.wav import Samples, WavStreamReader, WavStreamWriter
 from assistant.errors import AudioError
@@ -79,9 +79,7 @@ def write_wav(path: Path, pcm: Int16, rate_hz: int) -> None:
     except AudioError:
         raise
     except OSError as error:
-        raise AudioError(
-            f"{path} cannot be written: {error.strerror}; make room or choose another place."
-        ) from None
+        raise not_written(str(path), error) from None
 
 
 class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # untyped

@@ -13,6 +13,7 @@ import stat
 import sys
 import time
 from io import FileIO
+from pathlib import Path
 
 from assistant.audio.wav import RawWriter
 from assistant.errors import AudioError
@@ -163,6 +164,15 @@ def open_writer(name: str) -> RawWriter:
     except AudioError:
         raise
     except OSError as error:
-        raise AudioError(
-            f"{name} cannot be written: {error.strerror}; choose another place for the sound."
-        ) from None
+        raise not_written(name, error) from None
+
+
+def not_written(name: str, error: OSError) -> AudioError:
+    """What an `error` at writing sound to `name` means, and what to do."""
+    if error.errno == errno.ENOENT:
+        reason = f"the folder {Path(name).resolve().parent} does not exist; create it or choose another place"
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        reason = f"{error.strerror}; make room or choose another place"
+    else:
+        reason = f"{error.strerror}; choose another place"
+    return AudioError(f"{name} cannot be written: {reason}.")

@@ -100,7 +100,11 @@ def test_nothing_to_say(text: str, running: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("place", "complaint"),
-    [("/dev/full", "No space left"), ("/tmp", "Is a directory"), ("/nowhere/o.wav", "No such file")],
+    [
+        ("/dev/full", "No space left"),
+        ("/tmp", "Is a directory"),
+        ("/nowhere/o.wav", "the folder /nowhere does not exist"),
+    ],
 )
 def test_sound_that_cannot_be_written(place: str, complaint: str, running: Path) -> None:
     assert complaint in said(assistant("say", "Hello.", "-o", place, config=running))

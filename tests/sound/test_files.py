@@ -211,7 +211,7 @@ def test_a_disk_that_is_full_leaves_the_old_file(tmp_path: Path, noise: Callable
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, limits[1]))
     try:
-        with pytest.raises(AudioError, match=r"out\.wav cannot be written: File too large"):
+        with pytest.raises(AudioError, match=r"out\.wav cannot be written: File too large; make room"):
             write_wav(path, noise(50_000), 16_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -221,7 +221,11 @@ def test_a_disk_that_is_full_leaves_the_old_file(tmp_path: Path, noise: Callable
 
 @pytest.mark.parametrize(
     ("target", "reason"),
-    [("no/such/folder/out.wav", "No such file"), (".", "Is a directory"), ("/dev/full", "No space left")],
+    [
+        ("no/such/out.wav", "the folder .*/no/such does not exist; create it or choose another place."),
+        (".", "Is a directory; choose another place."),
+        ("/dev/full", "No space left on device; make room or choose another place."),
+    ],
 )
 def test_a_place_that_cannot_be_written(tmp_path: Path, target: str, reason: str) -> None:
     with pytest.raises(AudioError, match=f"cannot be written: {reason}"):

@@ -177,7 +177,9 @@ class Assistant:
         import numpy as np
 
         from assistant.audio.files import write_wav
+        from assistant.audio.pipes import refuse_other_endings
 
+        refuse_other_endings(str(file))
         parts = self.speech(text)
         pcm = np.concatenate([np.frombuffer(part.pcm, np.int16) for part in parts])
         write_wav(Path(file), pcm, parts[0].rate_hz)

@@ -21,6 +21,7 @@ from assistant.errors import AudioError
 STANDARD = "-"
 MOST_KEPT_BYTES = 16 * 1024 * 1024
 """What is kept for a reader that does not read, about three minutes of sound; then it counts as gone."""
+OTHER_ENDINGS = (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wma")
 LAST_CHANCE_S = 1.0
 """How long closing waits for a slow reader."""
 
@@ -156,6 +157,7 @@ class PipeWriter:
 
 def open_writer(name: str) -> RawWriter:
     """The file or FIFO `name`, or standard output for "-", for a WAV stream.  Raises `AudioError`."""
+    refuse_other_endings(name)
     try:
         if name == STANDARD:
             fd = standard(1)
@@ -165,6 +167,13 @@ def open_writer(name: str) -> RawWriter:
         raise
     except OSError as error:
         raise not_written(name, error) from None
+
+
+def refuse_other_endings(name: str) -> None:
+    """Raises `AudioError` for the name of another kind of file than WAV, the only one that is written."""
+    path = Path(name)
+    if path.suffix.lower() in OTHER_ENDINGS and not is_pipe(name):
+        raise AudioError(f"{name} cannot be written: only WAV is; name it {path.with_suffix('.wav')}.")
 
 
 def not_written(name: str, error: OSError) -> AudioError:

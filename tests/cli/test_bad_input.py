@@ -104,6 +104,7 @@ def test_nothing_to_say(text: str, running: Path, tmp_path: Path) -> None:
         ("/dev/full", "No space left"),
         ("/tmp", "Is a directory"),
         ("/nowhere/o.wav", "the folder /nowhere does not exist"),
+        ("/nowhere/o.mp3", "only WAV is; name it /nowhere/o.wav."),
     ],
 )
 def test_sound_that_cannot_be_written(place: str, complaint: str, running: Path) -> None:

@@ -297,6 +297,7 @@ def test_closing_waits_for_nobody(tmp_path: Path) -> None:
         (".", "", "is a folder"),
         ("good.wav", "absent/out.wav", "cannot be written: the folder .*/absent does not exist"),
         ("good.wav", ".", "cannot be written: Is a directory"),
+        ("good.wav", "out.MP3", "out.MP3 cannot be written: only WAV is; name it out.wav."),
         ("good.wav", "good.wav", "is the microphone's file already"),
     ],
 )

@@ -187,23 +187,41 @@ def _read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigError(f"The configuration file {path} is not UTF-8 text; save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}{_bare_word(str(error), text)}.") from None
+        raise ConfigError(f"{path} is not valid TOML: {_explained(str(error), text)}.") from None
     except (ValueError, RecursionError):  # thousands of digits or brackets, or NUL in the name
         raise ConfigError(
             f"The configuration file {path} cannot be read: it makes no sense as TOML."
         ) from None
 
 
-def _bare_word(complaint: str, text: str) -> str:
-    """What to write for the word that TOML takes for no value, as it stands there without quotes; or ""."""
-    if not (place := re.fullmatch(r"Invalid value \(at line (\d+), column (\d+)\)", complaint)):
-        return ""
-    line = text.split("\n")[int(place[1]) - 1]
-    if not (word := re.match(r"[A-Za-z][\w-]*", line[int(place[2]) - 1 :])):
-        return ""
-    if word[0].lower() in ("true", "false"):
-        return f"; write {word[0].lower()}"
-    return f'; text needs quotes: "{word[0]}"'
+def _explained(complaint: str, text: str) -> str:
+    """What tomllib says of `text`, with what to do about it where that is clear."""
+    lines = text.split("\n")
+    place = re.search(r" \(at line (\d+), column (\d+)\)$", complaint)
+    number, column = (int(place[1]), int(place[2])) if place else (len(lines), len(lines[-1]) + 1)
+    line = lines[number - 1]
+    if complaint.startswith(("Cannot overwrite", "Cannot declare")):
+        name = re.match(r"\s*(\[+[^\]]*\]+|[\w.-]+(?=\s*=))", line)
+        what = name[1] if name else "a value that ends there"
+        return f"{what} is there twice, the second time at line {number}; keep one of them"
+    if re.match(r"Illegal character '\\n'|Unterminated string|Expected (newline|\"'\")", complaint):
+        return f"{complaint}; write one key and its value a line, text with a quote at both ends"
+    word = re.match(r"[A-Za-z][\w-]*", line[column - 1 :])
+    if not complaint.startswith("Invalid value") or not word:
+        return complaint
+    return f"{complaint}; {_for_bare_word(word[0], line.partition('=')[0])}"
+
+
+def _for_bare_word(word: str, key: str) -> str:
+    """What to write for the word that stands there without quotes."""
+    sections = [field.type for field in msgspec.structs.fields(Config)]
+    switches = {f.name for s in sections for f in msgspec.structs.fields(s) if f.type is bool}
+    meant = {"true": "true", "false": "false"}
+    if key.strip().rpartition(".")[2] in switches:
+        meant |= {"yes": "true", "on": "true", "no": "false", "off": "false"}
+    if truth := meant.get(word.lower()):
+        return f"write {truth}"
+    return f'text needs quotes: "{word}"'
 
 
 def parse(document: dict[str, Any], path: Path, base: Config = Config()) -> Config:  # noqa: B008 - frozen

@@ -18,7 +18,7 @@ Reply = TypeVar("Reply")
 HELP = "show how the running assistant is: stages, plan, memory, microphone, last turns"
 EXIT_CODES = (
     "exit code: 0 when every stage that should run is ready, 3 when one is not (yet), cannot work or has no "
-    "speaker, 1 when no daemon answers"
+    "microphone or speaker, 1 when no daemon answers"
 )
 EVERY_S = 1.0
 ANSWER_WITHIN_S = 5.0
@@ -76,7 +76,7 @@ def settings(path: Path | None) -> Config:
 
 def exit_code(status: Status) -> int:
     """What scripts are told."""
-    return 3 if any(stage.hinders for stage in status.stages) else 0
+    return 3 if any(stage.hinders for stage in status.stages) or hears_itself(status) else 0
 
 
 def ask(config: Config) -> Status:
@@ -154,8 +154,9 @@ def hears_itself(status: Status) -> bool:
     process once: `--watch` looks every second.
     """
     level = status.microphone
-    vad = next(stage.pid for stage in status.stages if stage.stage == "vad")
-    return level is not None and level.trouble == "silent" and _hears_itself(vad)
+    if level is None or level.trouble != "silent":
+        return False
+    return _hears_itself(next(stage.pid for stage in status.stages if stage.stage == "vad"))
 
 
 @functools.cache

@@ -227,8 +227,12 @@ esac
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     for _ in range(3):
         assert hears_itself(silent)
+        ready = msgspec.structs.replace(silent, stages=tuple(s for s in STAGES if s.state == "ready"))
+        assert exit_code(ready) == 3, "that is no microphone"
+        assert not as_tree(ready, WELL)["ready"]
     assert (tmp_path / "pactl.asked").read_text() == "\n" * 2, "of sources and streams, once"
     assert not hears_itself(STATUS)
+    assert exit_code(msgspec.structs.replace(ready, microphone=STATUS.microphone)) == 0
     assert not hears_itself(changed(microphone=None))
     text = " ".join(" ".join(lines(silent, WELL, NOW, hears_itself=True)).split())
     assert "pactl set-default-source" in text

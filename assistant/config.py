@@ -203,9 +203,14 @@ def _explained(complaint: str, text: str) -> str:
     if complaint.startswith(("Cannot overwrite", "Cannot declare")):
         name = re.match(r"\s*(\[+[^\]]*\]+|[\w.-]+(?=\s*=))", line)
         what = name[1] if name else "a value that ends there"
-        return f"{what} is there twice, the second time at line {number}; keep one of them"
-    if re.match(r"Illegal character '\\n'|Unterminated string|Expected (newline|\"'\")", complaint):
-        return f"{complaint}; write one key and its value a line, text with a quote at both ends"
+        mend = "put all its keys under one" if what.startswith("[") else "keep one of them"
+        return f"{what} is there already, and at line {number} again; {mend}"
+    broken_off = r"(Illegal|Found invalid) character '\\n'|Unterminated string|Expected (newline|\"'\")"
+    if re.match(broken_off, complaint):
+        return (
+            f"{complaint}; write one key and its value a line, text with a quote at both ends and a number "
+            "with a point and no unit"
+        )
     word = re.match(r"[A-Za-z][\w-]*", line[column - 1 :])
     if not complaint.startswith("Invalid value") or not word:
         return complaint

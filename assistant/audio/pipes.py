@@ -178,9 +178,10 @@ def refuse_other_endings(name: str) -> None:
 
 def not_written(name: str, error: OSError) -> AudioError:
     """What an `error` at writing sound to `name` means, and what to do."""
-    if error.errno == errno.ENOENT:
-        reason = f"the folder {Path(name).resolve().parent} does not exist; create it or choose another place"
-    elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    folder = Path(name).resolve().parent
+    if not folder.exists():
+        reason = f"the folder {folder} does not exist; create it or choose another place"
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason = f"{error.strerror}; make room or choose another place"
     else:
         reason = f"{error.strerror}; choose another place"

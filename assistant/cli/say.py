@@ -25,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(words: argparse.Namespace) -> int:
+    from assistant.audio.pipes import refuse_other_endings
     from assistant.client import Assistant
     from assistant.text.clean import clean_question
 
@@ -35,6 +36,8 @@ def run(words: argparse.Namespace) -> int:
         raise AnswerError('There is nothing to say: write the text in quotes: assistant say "Hello."')
     if words.output == Path("-") and sys.stdout.isatty():
         raise AudioError("Standard output is a terminal; send the sound to a file or a program.")
+    if words.output is not None:
+        refuse_other_endings(str(words.output))  # before models are loaded for it
     with Assistant.open(words.config, workers=["tts"], debug=words.debug) as assistant:
         assistant.say(text, words.output)
     return 0

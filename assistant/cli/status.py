@@ -18,7 +18,8 @@ Reply = TypeVar("Reply")
 HELP = "show how the running assistant is: stages, plan, memory, microphone, last turns"
 EXIT_CODES = (
     "exit code: 0 when every stage that should run is ready, 3 when one is not (yet), cannot work or has no "
-    "microphone or speaker, 1 when no daemon answers"
+    "microphone or speaker, or its microphone is silent since it is what the board itself plays, 1 when no "
+    "daemon answers"
 )
 EVERY_S = 1.0
 ANSWER_WITHIN_S = 5.0
@@ -171,7 +172,8 @@ def as_tree(status: Status, health: Health) -> dict[str, object]:
 
     `version`, `pid`, `running_s`, `state` (as `Status` has it), `ready` (what exit code 0 says), `stages` by
     name (`StageStatus`), `plan` (`PlanStatus`), `memory` (`held_bytes`, `available_bytes`, `limited_by`),
-    `microphone` (`rms_dbfs`, `peak_dbfs`, `frames`, `lost_frames` of the last second, which ended `ago_s`),
+    `microphone` (`rms_dbfs`, `peak_dbfs`, `frames`, `lost_frames` of the last second, which ended `ago_s`;
+    `hears_itself`),
     `volume` (`answers`, `earcons`),
     `muted`,
     `board` (`Health`), `turns`, the last first (`TurnStatus`, with `ago_s`).
@@ -184,6 +186,7 @@ def as_tree(status: Status, health: Health) -> dict[str, object]:
     if microphone is not None:
         del microphone["type"]
         microphone["ago_s"] = at_s - microphone.pop("at_s")
+        microphone["hears_itself"] = hears_itself(status)
     for turn in tree["turns"]:
         turn["ago_s"] = at_s - turn.pop("finished_at_s")
     tree = {

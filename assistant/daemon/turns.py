@@ -49,6 +49,7 @@ from assistant.messages import (
     Worked,
 )
 from assistant.text.clean import clean_question
+from assistant.text.finished import hangover_ms
 from assistant.text.sentences import split_sentences
 
 log = logging.getLogger(__name__)
@@ -288,7 +289,8 @@ class Turns(Answers):
         if turn.ended or message.revision < turn.revision:
             return
         # vad may be late to notice a pause, but then that is longer than any has to be
-        noticed_s = min(message.at_s, message.speech_end_s + self._hangover_ms / 1000)
+        longest_s = max(self._hangover_ms, hangover_ms(turn.ending, self._hangover_ms)) / 1000
+        noticed_s = min(message.at_s, message.speech_end_s + longest_s)
         turn.heard_from_s = noticed_s - len(message.pcm) / 2 / message.rate_hz
         if message.so_far:
             is_busy = any(other.is_in_reading for other in self._turns.values())

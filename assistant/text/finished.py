@@ -67,13 +67,17 @@ _ASKED_HALF = {
         r"(?:was|welche[rsmn]?|wer|wo|wann|wie)\b.* (?:ist|sind|war|plus|minus)\?", re.IGNORECASE
     ),
 }
+_NUMBER_WORDS = (
+    "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen"
+    "|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|million|and"
+)
 # What is asked about, and no verb yet ("How many legs?"); a thing, and not whose ("What is the capital?");
 # a number, and nothing to reckon ("What is two?").
 _HALF_SAID = {
     "en": re.compile(
         r"(?:what|which|whose|how (?:many|much)) [^\W\d_]+\?"
         r"|(?:(?:what|which|who)(?: is| are| was| were|['’]s)|tell me) the [^\W\d_]+[.?]"
-        r"|(?:what(?: is|['’]s)|how much is) (?:zero|one|two|three|four|five|six|seven|eight|nine|ten)[.?]",
+        rf"|(?:what(?: is|['’]s)|how much is) (?:(?:{_NUMBER_WORDS})[ -]?)+[.?]",
         re.IGNORECASE,
     )
 }

@@ -229,7 +229,8 @@ esac
         assert hears_itself(silent)
         ready = msgspec.structs.replace(silent, stages=tuple(s for s in STAGES if s.state == "ready"))
         assert exit_code(ready) == 3, "that is no microphone"
-        assert not as_tree(ready, WELL)["ready"]
+        tree = json.loads(json.dumps(as_tree(ready, WELL)))
+        assert (tree["ready"], tree["microphone"]["hears_itself"]) == (False, True)
     assert (tmp_path / "pactl.asked").read_text() == "\n" * 2, "of sources and streams, once"
     assert not hears_itself(STATUS)
     assert exit_code(msgspec.structs.replace(ready, microphone=STATUS.microphone)) == 0
@@ -323,6 +324,7 @@ def test_for_programs() -> None:
             "gain_db": 0.0,
             "trouble": None,
             "ago_s": 0.5,
+            "hears_itself": False,
         },
         "volume": {"answers": 0.6, "earcons": 1.0},
         "board": {

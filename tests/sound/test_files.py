@@ -211,7 +211,7 @@ def test_a_disk_that_is_full_leaves_the_old_file(tmp_path: Path, noise: Callable
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, limits[1]))
     try:
-        with pytest.raises(AudioError, match=r"out\.wav cannot be written: File too large; make room"):
+        with pytest.raises(AudioError, match=r"out\.wav cannot be written: File too large; choose"):
             write_wav(path, noise(50_000), 16_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -45,6 +45,8 @@ FINISHED, UNFINISHED, UNCLEAR = Ending.FINISHED, Ending.UNFINISHED, Ending.UNCLE
         ("How many legs?", "en", UNCLEAR),
         ("What is two?", "en", UNCLEAR),  # plus three, perhaps
         ("How much is zero.", "en", UNCLEAR),
+        ("What is twelve?", "en", UNCLEAR),
+        ("What's two hundred and forty-five?", "en", UNCLEAR),
         ("How much is two plus three?", "en", FINISHED),
         ("How many legs has a spider?", "en", FINISHED),
         ("Set a timer for five minutes", "en", UNFINISHED),  # no mark: it went on

@@ -3,7 +3,8 @@
     python -m benchmarks.barge_in [--answers N] [--chain N] [--alone] [--seed N]
 
 The assistant's own voice (the tiny one) is fed back into its microphone in rooms that differ in how loud and
-how late the echo is.  First in this process, many answers: what vad does with the sound.  Then the whole
+how late the echo is.  First in this process, many answers: what vad does with the sound, once it knows the
+room, in the first answer after a start, and where the speaker swallows the beginning of that.  Then the whole
 appliance, in real time, with the room between its speaker and its microphone: questions whose answers nobody
 interrupts, and questions whose answers somebody does, with any words ("voice") or with "stop" ("word").
 """
@@ -51,6 +52,9 @@ AHEAD_S = 0.08
 FIRST_ECHOES_DB, FIRST_NOISES_DBFS, FIRST_S = (-10, -20, -30, -60), (-60, -45), 10.0
 """Of the first answers after a start, and how long they are; the canceller knows nothing of the room then."""
 
+SWALLOWED_S = (0.6, 4.0)
+"""How much of such an answer a speaker swallows that has to wake up, as televisions do: at least, at most."""
+
 PAUSE_S = 1.5
 """Between two answers."""
 
@@ -92,7 +96,7 @@ def main() -> None:
         type=int,
         default=100,
         metavar="N",
-        help="in each of 12 rooms, in this process; 100 take some ten minutes",
+        help="in each of 12 rooms, and of 11 at the start, in this process; 100 take half an hour",
     )
     parser.add_argument(
         "--chain",
@@ -118,6 +122,11 @@ def main() -> None:
         report(
             "barge_in_first", [_first(voices, people, *room, options.answers, options.seed) for room in quiet]
         )
+        print("\nthe same, of which the speaker swallows the beginning; nobody interrupts it")
+        report(
+            "barge_in_late",
+            [_late(voices, echo_db, options.answers, options.seed) for echo_db in ECHOES_DB],
+        )
     if options.chain:
         print("\nthe whole appliance; reaction in ms from the first voiced sample to the speaker's silence")
         said = {"voice": people, "word": [at_normal_level(_sound(STOP))]}
@@ -140,7 +149,7 @@ def _simulated(
     """`answers` that nobody interrupts, then as many that somebody does."""
     random = np.random.default_rng(seed)
     room, ear = Room(echo_db, delay_ms, seed), Ear(seed, JITTER_S)
-    alone = [_answer(room, ear, _any(voices, random)) for _ in range(answers)]
+    alone = [interruptions(room, ear, _any(voices, random)) for _ in range(answers)]
     own = sum(len(times) for times in alone)
     broken = []
     for _ in range(answers):
@@ -172,7 +181,7 @@ def _first(
         delay_ms = float(random.choice(DELAYS_MS))
         answer = np.concatenate([_any(voices, random) for _ in range(100)])[: int(FIRST_S * RATE_HZ)]
         alone = Room(echo_db, delay_ms, number, noise_dbfs), Ear(number, JITTER_S)
-        own += len(_answer(*alone, _whole_frames(answer)))
+        own += len(interruptions(*alone, _whole_frames(answer)))
         person, begins = _person(people, random), int(random.uniform(0.3, 7.3) * RATE_HZ)
         room, ear = Room(echo_db, delay_ms, number, noise_dbfs), Ear(number, JITTER_S)
         broken.append(_broken(room, ear, _whole_frames(answer), person, begins))
@@ -187,23 +196,40 @@ def _first(
     }
 
 
+def _late(voices: Sequence[Pcm], echo_db: float, answers: int, seed: int) -> dict[str, object]:
+    """`answers` of an assistant that has just been started, which can be heard only from a moment on."""
+    random = np.random.default_rng(seed)
+    own = 0
+    for number in range(answers):
+        answer = np.concatenate([_any(voices, random) for _ in range(100)])[: int(FIRST_S * RATE_HZ)]
+        room = Room(echo_db, float(random.choice(DELAYS_MS)), number)
+        swallowed = int(random.uniform(*SWALLOWED_S) * RATE_HZ)
+        own += len(interruptions(room, Ear(number, JITTER_S), _whole_frames(answer), swallowed=swallowed))
+    return {"echo, dB": echo_db, "answers": answers, "self-interruptions": own}
+
+
 def _broken(room: Room, ear: Ear, answer: Pcm, person: Person, begins: int) -> tuple[int, float | None]:
     """How often somebody was heard before the person spoke, and how soon (s) they were, if in time."""
     first_s = (begins + person.voiced) / RATE_HZ
-    times = _answer(room, ear, answer, person.pcm, begins)
+    times = interruptions(room, ear, answer, person.pcm, begins)
     later = [at_s - first_s for at_s in times if at_s >= first_s]
     early = sum(at_s < first_s for at_s in times)
     return early, later[0] if later and later[0] <= WITHIN_S else None
 
 
-def _answer(room: Room, ear: Ear, answer: Pcm, person: Pcm | None = None, begins: int = 0) -> list[float]:
-    """When, from the answer's first sample on, a person was found to speak."""
+def interruptions(
+    room: Room, ear: Ear, answer: Pcm, person: Pcm | None = None, begins: int = 0, swallowed: int = 0
+) -> list[float]:
+    """When, from the answer's first sample on, a person was found to speak.
+
+    Of the answer the first `swallowed` samples are not heard.
+    """
     pause = np.zeros(int(PAUSE_S * RATE_HZ), np.int16)
     played = _whole_frames(np.concatenate([answer, pause]))
     said = np.zeros(len(played), np.int16)
     if person is not None:
         said[begins : begins + len(person)] = person[: len(said) - begins]
-    heard = room.hear(played, said)
+    heard = room.hear(np.where(np.arange(len(played)) < swallowed, 0, played), said)
     start_s, found = ear.now_s, []
     posted = 0
     for at in range(0, len(heard), FRAME_SAMPLES):

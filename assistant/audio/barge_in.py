@@ -1,8 +1,8 @@
 """Whether a person speaks while the assistant does, or what is heard is the rest of its own voice.  Pure.
 
-The guards, one behind the other, of sound that an echo canceller has worked on: a frame is a person's if it
-is voiced and louder than what may be left of the echo; a person speaks if most of two windows in a row is
-theirs.  A last guard looks at the words (`text.interrupting`).
+The guards, one behind the other, of sound that an echo canceller has worked on, where there is an echo: a
+frame is a person's if it is voiced and louder than what may be left of the echo; a person speaks if most of
+two windows in a row is theirs.  A last guard looks at the words (`text.interrupting`).
 """
 
 from __future__ import annotations
@@ -38,53 +38,6 @@ LEARNT_IN = 50
 
 MARGIN_DB = 12.0
 """How much louder than in the mean the rest of an echo may be for a moment."""
-
-LOUD_DBFS = -40.0
-"""What is played louder than this, an echo would show of."""
-
-STEADY = 40
-"""Frames (800 ms) of loud sound in which no echo is heard that show that none can be: longer than an echo may
-take, and a short earcon with that time behind it."""
-
-STEADY_DB = 8.0
-"""How much the level of a room's noise changes in them (fans 5 dB); that of a voice changes by more."""
-
-SOFTER_DB = 20.0
-"""How much softer than what is played all that is heard must be: a vowel in a loud echo is steady, too."""
-
-LOUDER_DB = 3.0
-"""By how much what is played may rise above that without an echo that is heard."""
-
-UNTRAINED = 500
-"""Frames (10 s) of loud sound within which a canceller that hears no echo has found that out itself (7 s)."""
-
-
-class EchoSearch:
-    """Whether nothing can be heard of the speaker: on headphones, far away, or in a room with a louder fan.
-
-    A canceller takes everything for an echo until it has found one, and mutes people; where it finds none,
-    that takes seconds.  Until then this says what needs no canceller.  One for a microphone.
-    """
-
-    def __init__(self) -> None:
-        self._played_dbfs: deque[float] = deque(maxlen=TAIL)
-        self._steady: deque[tuple[float, float]] = deque(maxlen=STEADY)
-        self._found_none_dbfs = SILENT_DBFS
-        self._frames = 0
-
-    def finds_none(self, heard_dbfs: float, played_dbfs: float) -> bool:
-        """Whether the next frame needs no canceller; both levels are of what went into that."""
-        self._played_dbfs.append(played_dbfs)
-        loudest_dbfs = max(self._played_dbfs)
-        if self._frames >= UNTRAINED or loudest_dbfs <= LOUD_DBFS:
-            return False
-        self._frames += 1
-        self._steady.append((max(heard_dbfs, SILENT_DBFS), loudest_dbfs))
-        if len(self._steady) == STEADY:
-            heard, played = zip(*self._steady, strict=True)
-            if max(heard) - min(heard) <= STEADY_DB and max(heard) <= max(played) - SOFTER_DB:
-                self._found_none_dbfs = max(self._found_none_dbfs, *played)
-        return loudest_dbfs <= self._found_none_dbfs + LOUDER_DB
 
 
 class Guard:

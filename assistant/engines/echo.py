@@ -2,7 +2,7 @@
 
 It finds out by itself how much later than the reference the echo comes (up to half a second), follows when
 that or the room changes, and needs no training: its first second is good enough.  Where there is none, it
-mutes people for some seconds (`audio.barge_in.EchoSearch`).
+mutes people for some seconds (`audio.echo_search`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from assistant.audio.barge_in import SILENT_DBFS, EchoSearch, Guard
+from assistant.audio.barge_in import SILENT_DBFS, Guard
+from assistant.audio.echo_search import EchoSearch
 from assistant.audio.level import dbfs
 from assistant.audio.reference import Reference
 from assistant.engines.echo import EchoCanceller
@@ -17,6 +18,7 @@ class OwnVoice:
         self._reference = Reference()
         self._canceller = EchoCanceller()
         self._search = EchoSearch()
+        self._needs_canceller = True
         self._guard = Guard()
         self._played_dbfs = SILENT_DBFS
         self.person_begins = False
@@ -33,10 +35,16 @@ class OwnVoice:
         played = self._reference.heard_with(position, captured_at_s)
         if played is None:
             self._played_dbfs = SILENT_DBFS
+            self._search.begin_anew()
             return frame
+        if self._reference.is_lacking:
+            self._search.begin_anew()
         self._played_dbfs = _level_dbfs(played)
         cancelled = self._canceller.cancel(frame, played)
-        return frame if self._search.finds_none(_level_dbfs(frame), self._played_dbfs) else cancelled
+        finds_none = self._search.finds_none(frame, played)
+        if not self._guard.has_person:  # else the rest of their word might be muted
+            self._needs_canceller = not finds_none
+        return cancelled if self._needs_canceller else frame
 
     def is_person(self, frame: bytes, voiced: bool, speaking: bool, is_open: bool) -> bool:
         """Whether the cancelled `frame` is to be taken for speech.

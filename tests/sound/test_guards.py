@@ -8,15 +8,11 @@ from hypothesis import strategies as st
 
 from assistant.audio.barge_in import (
     FIRST_LOSS_DB,
-    LOUDER_DB,
     MARGIN_DB,
     MOST_LOSS_DB,
-    STEADY,
     TAIL,
-    UNTRAINED,
     WINDOW,
     WINDOWS,
-    EchoSearch,
     Guard,
 )
 
@@ -108,55 +104,3 @@ def test_what_decides_is_the_last_frames_alone(frames: list[tuple[bool, float, f
         decides = min(first, second) >= 2 and first + second >= 5
         assert guard.has_person == (had_person or decides)
         assert 0 <= guard.loss_db <= MOST_LOSS_DB
-
-
-# ---------------------------------------------------------------- whether there is an echo
-
-
-def searched(heard_dbfs: list[float], played_dbfs: float = PLAYED_DBFS) -> EchoSearch:
-    """Where so much was heard with each frame that was played."""
-    search = EchoSearch()
-    for level_dbfs in heard_dbfs:
-        search.finds_none(level_dbfs, played_dbfs)
-    return search
-
-
-@pytest.mark.parametrize(
-    ("heard_dbfs", "expected"),
-    [
-        ([SILENCE_DBFS] * STEADY, True),  # headphones
-        ([-45.0, -48.0] * STEADY, True),  # a fan that is louder than the echo
-        ([-45.0] * (STEADY - 2), False),
-        ([-45.0, -60.0] * STEADY, False),  # it changes as a voice does
-        ([-30.0] * STEADY, False),  # a vowel in an echo of -10 dB
-        ([-26.0] * 10 + [-45.0] * (STEADY - 2), False),  # a person
-        ([-26.0] * 10 + [-45.0] * STEADY, True),
-    ],
-)
-def test_where_nothing_is_heard_of_the_speaker_no_canceller_is_needed(
-    heard_dbfs: list[float], expected: bool
-) -> None:
-    search = searched(heard_dbfs)
-    assert search.finds_none(-26.0, PLAYED_DBFS) is expected
-
-
-def test_an_earcon_shows_it() -> None:
-    search = EchoSearch()
-    for n in range(3 * STEADY):
-        search.finds_none(-60.0, PLAYED_DBFS if n < STEADY - TAIL + 1 else SILENCE_DBFS)
-    assert search.finds_none(-26.0, PLAYED_DBFS)
-
-
-def test_what_is_played_louder_is_looked_at_again() -> None:
-    search = searched([-60.0] * STEADY)
-    assert search.finds_none(-50.0, PLAYED_DBFS + LOUDER_DB)
-    assert not search.finds_none(-40.0, PLAYED_DBFS + LOUDER_DB + 1)
-    for _ in range(STEADY):
-        search.finds_none(-60.0, PLAYED_DBFS + LOUDER_DB + 1)
-    assert search.finds_none(-26.0, PLAYED_DBFS + LOUDER_DB + 1)
-
-
-def test_nothing_played_shows_nothing_and_a_trained_canceller_knows_itself() -> None:
-    assert not searched([-60.0] * STEADY, SILENCE_DBFS).finds_none(-26.0, PLAYED_DBFS)
-    assert searched([-60.0] * (UNTRAINED - 1)).finds_none(-26.0, PLAYED_DBFS)
-    assert not searched([-60.0] * UNTRAINED).finds_none(-26.0, PLAYED_DBFS)

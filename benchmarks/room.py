@@ -18,7 +18,7 @@ from assistant.stages.own_voice import OwnVoice
 
 RT60_S = 0.3
 WALLS = 0.3
-"""How loud the walls are beside the direct sound."""
+"""How loud the walls are beside the direct sound: with the speaker beside the microphone."""
 
 BENT = 1.5
 """tanh(1.5 x) / 1.5: a full-scale sine has 6 % of distortion."""
@@ -37,12 +37,19 @@ Floats = npt.NDArray[np.float64]
 class Room:
     """The microphone hears the speaker `echo_db` less loud than it plays, and `delay_ms` later."""
 
-    def __init__(self, echo_db: float, delay_ms: float, seed: int, noise_dbfs: float = NOISE_DBFS) -> None:
+    def __init__(
+        self,
+        echo_db: float,
+        delay_ms: float,
+        seed: int,
+        noise_dbfs: float = NOISE_DBFS,
+        walls: float = WALLS,
+    ) -> None:
         self._noise = decibels(noise_dbfs)
         self._random = np.random.default_rng(seed)
         samples = int(RT60_S * RATE_HZ)
-        walls = self._random.standard_normal(samples) * 10 ** (-3 * np.arange(samples) / samples)
-        response = WALLS * walls / np.linalg.norm(walls)
+        reflected = self._random.standard_normal(samples) * 10 ** (-3 * np.arange(samples) / samples)
+        response = walls * reflected / np.linalg.norm(reflected)
         response[0] += 1
         response *= decibels(echo_db) / np.linalg.norm(response)
         self._response = np.concatenate([np.zeros(int(delay_ms * RATE_HZ / 1000)), response])

@@ -33,6 +33,9 @@ FIRST_LOSS_DB = 20.0
 MOST_LOSS_DB = 46.0
 """In a very quiet room there is nothing left of an echo but for moments, which then are not to count."""
 
+UNCANCELLED_LOSS_DB = 34.0
+"""The most past the canceller, where nothing is heard of the speaker: it may be turned on."""
+
 LEARNT_IN = 50
 """Frames (1 s) in which most of that is learnt; a person who speaks until it is noticed takes 4 dB off."""
 
@@ -60,15 +63,17 @@ class Guard:
         """Of those that decide: which are a person's, the last one last."""
         return list(self._frames)
 
-    def feed(self, voiced: bool, heard_dbfs: float, played_dbfs: float) -> bool:
+    def feed(self, voiced: bool, heard_dbfs: float, played_dbfs: float, cancelled: bool = True) -> bool:
         """Whether the next frame is a person's; `played_dbfs` is how loud the speaker was meanwhile."""
         self._played_dbfs.append(played_dbfs)
         is_person = voiced
         if self.echoes:
             loudest_dbfs = max(self._played_dbfs)
+            most_db = MOST_LOSS_DB if cancelled else UNCANCELLED_LOSS_DB
+            self.loss_db = min(self.loss_db, most_db)
             is_person = voiced and heard_dbfs > loudest_dbfs - self.loss_db + MARGIN_DB
             if not self.has_person:
-                loss_db = min(max(0.0, loudest_dbfs - heard_dbfs), MOST_LOSS_DB)
+                loss_db = min(max(0.0, loudest_dbfs - heard_dbfs), most_db)
                 self.loss_db += (loss_db - self.loss_db) / LEARNT_IN
         self._frames.append(is_person)
         first, second = sum(self.last_frames[:-WINDOW]), sum(self.last_frames[-WINDOW:])

@@ -178,8 +178,8 @@ def refuse_other_endings(name: str) -> None:
 
 def not_written(name: str, error: OSError) -> AudioError:
     """What an `error` at writing sound to `name` means, and what to do."""
-    folder = Path(name).resolve().parent
-    if not folder.exists():
+    folder = os.path.dirname(os.path.realpath(name))
+    if error.errno == errno.ENOENT and not os.path.exists(folder):
         reason = f"the folder {folder} does not exist; create it or choose another place"
     elif error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason = f"{error.strerror}; make room or choose another place"

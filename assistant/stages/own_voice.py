@@ -6,6 +6,7 @@ import math
 
 from assistant.audio.barge_in import SILENT_DBFS, Guard
 from assistant.audio.echo_search import EchoSearch
+from assistant.audio.formats import FRAME_SAMPLES
 from assistant.audio.level import dbfs
 from assistant.audio.reference import Reference
 from assistant.engines.echo import EchoCanceller
@@ -19,6 +20,7 @@ class OwnVoice:
         self._canceller = EchoCanceller()
         self._search = EchoSearch()
         self._needs_canceller = True
+        self._position = 0
         self._guard = Guard()
         self._played_dbfs = SILENT_DBFS
         self.person_begins = False
@@ -37,13 +39,17 @@ class OwnVoice:
             self._played_dbfs = SILENT_DBFS
             self._search.begin_anew()
             return frame
-        if self._reference.is_lacking:
+        if self._reference.is_lacking or position != self._position + FRAME_SAMPLES:
             self._search.begin_anew()
+        self._position = position
         self._played_dbfs = _level_dbfs(played)
         cancelled = self._canceller.cancel(frame, played)
         finds_none = self._search.finds_none(frame, played)
         if not self._guard.has_person:  # else the rest of their word might be muted
             self._needs_canceller = not finds_none
+        elif self._search.has_found and not self._needs_canceller:
+            self._needs_canceller = True
+            self._guard.person_fell_silent()  # it may have been the echo
         return cancelled if self._needs_canceller else frame
 
     def is_person(self, frame: bytes, voiced: bool, speaking: bool, is_open: bool) -> bool:
@@ -54,7 +60,9 @@ class OwnVoice:
         """
         had_person = self._guard.has_person
         knows_echo = had_person or not self._reference.is_lacking
-        is_person = self._guard.feed(voiced and knows_echo, _level_dbfs(frame), self._played_dbfs)
+        is_person = self._guard.feed(
+            voiced and knows_echo, _level_dbfs(frame), self._played_dbfs, self._needs_canceller
+        )
         if not speaking and not self._guard.echoes:
             self._guard.has_person = self.person_begins = self.is_alone = False
             return voiced

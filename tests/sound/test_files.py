@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
 import resource
@@ -15,6 +16,7 @@ import pytest
 import soundfile
 
 from assistant.audio.files import blocks, duration_s, write_wav
+from assistant.audio.pipes import not_written
 from assistant.errors import AudioError
 
 Int16 = npt.NDArray[np.int16]
@@ -217,6 +219,17 @@ def test_a_disk_that_is_full_leaves_the_old_file(tmp_path: Path, noise: Callable
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.wav"]
+
+
+def test_a_folder_that_must_not_be_looked_into_is_not_said_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> object:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refused)
+    sentence = str(not_written(f"{tmp_path}/no/out.wav", PermissionError(errno.EACCES, "Permission denied")))
+    assert sentence.endswith("cannot be written: Permission denied; choose another place.")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from assistant.audio.barge_in import (
     MARGIN_DB,
     MOST_LOSS_DB,
     TAIL,
+    UNCANCELLED_LOSS_DB,
     WINDOW,
     WINDOWS,
     Guard,
@@ -90,6 +91,19 @@ def test_a_person_speaks_until_told_otherwise_and_teaches_nothing() -> None:
     assert guard.loss_db == learnt_db
     guard.person_fell_silent()
     assert decided_at("####", -20.0, guard) is None, "from the beginning"
+
+
+def test_past_the_canceller_a_loud_sound_is_needed_however_quiet_it_was() -> None:
+    """A speaker that is turned on may be all that comes."""
+    guard = Guard()
+    for cancelled, needed_dbfs in (
+        (True, PLAYED_DBFS - MOST_LOSS_DB),
+        (False, PLAYED_DBFS - UNCANCELLED_LOSS_DB),
+    ):
+        for _ in range(1_000):
+            guard.feed(False, -90.0, PLAYED_DBFS, cancelled)
+        assert not guard.feed(True, needed_dbfs + MARGIN_DB, PLAYED_DBFS, cancelled)
+        assert guard.feed(True, needed_dbfs + MARGIN_DB + 1, PLAYED_DBFS, cancelled)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(-100, 0), st.floats(-100, 0)), max_size=200))
